@@ -1,0 +1,103 @@
+"""One tree of errors; what a user sees is at most three lines: what, where, remedy.
+
+PunaError
+├── UsageError        an argument that cannot be meant
+├── SourceError       no model, file or built-in name there
+├── FormatError       bytes that are not what they claim to be
+├── ConfigError       a config.json that cannot be read exactly
+├── WeightsError      tensors missing, left over or of the wrong shape
+├── TokenizerError    a tokenizer that cannot be read or is not there
+├── TemplateError     a chat template that is absent, unsafe, endless or wrong
+├── AdapterError      an adapter that does not fit its base
+├── DataError         a data set row that cannot be used
+├── ContextError      a prompt longer than the model's context
+├── StorageError      a write that did not reach the disk
+└── ServeError        a server that cannot start
+"""
+
+from __future__ import annotations
+
+
+class PunaError(Exception):
+    """What went wrong, where, and what to do about it.
+
+    Args:
+        what: one sentence that names the thing at fault.
+        where: file, line, tensor or key; omitted when `what` already says it.
+        remedy: the next step for the user.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        lines = [" ".join(self.what.split())]
+        if self.where:
+            lines.append(f"  at: {' '.join(self.where.split())}")
+        if self.remedy:
+            lines.append(f"  try: {' '.join(self.remedy.split())}")
+        return "\n".join(lines)
+
+
+class UsageError(PunaError):
+    """An argument that cannot be meant."""
+
+
+class SourceError(PunaError):
+    """No model, file or built-in name there."""
+
+
+class FormatError(PunaError):
+    """Bytes that are not what they claim to be."""
+
+
+class ConfigError(PunaError):
+    """A config.json that cannot be read exactly."""
+
+
+class WeightsError(PunaError):
+    """Tensors missing, left over or of the wrong shape."""
+
+
+class TokenizerError(PunaError):
+    """A tokenizer that cannot be read or is not there."""
+
+
+class TemplateError(PunaError):
+    """A chat template that is absent, unsafe, endless or wrong."""
+
+
+class AdapterError(PunaError):
+    """An adapter that does not fit its base."""
+
+
+class DataError(PunaError):
+    """A data set row that cannot be used."""
+
+
+class ContextError(PunaError):
+    """A prompt longer than the model's context.
+
+    `prompt_tokens`, `max_tokens` and `context` are counts of tokens.
+    """
+
+    def __init__(self, *, prompt_tokens: int, max_tokens: int, context: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens and asks for up to {max_tokens} more, "
+            f"but the model's context is {context}",
+            remedy="shorten the prompt or ask for fewer tokens; nothing is cut in silence",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.max_tokens = max_tokens
+        self.context = context
+
+
+class StorageError(PunaError):
+    """A write that did not reach the disk; the old file is still there."""
+
+
+class ServeError(PunaError):
+    """A server that cannot start."""

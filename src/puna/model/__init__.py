@@ -1,0 +1,27 @@
+"""The decoder: one ragged forward for training and serving. It knows axes, never families.
+
+    decoder(ids[N], positions[N], ctx) → hidden[N, D]        head(hidden[R, D]) → logits[R, V]
+
+N tokens of any number of sequences, flat: no padding and no batch axis. `Context` says which
+tokens see which. What is computed in what: products in the dtype of the weights; norm statistics,
+rotary angles, softmax, router and logits in float32.
+"""
+
+from puna.model.attend import AttentionRule, attend
+from puna.model.context import Context, Rows
+from puna.model.decoder import Decoder, build
+from puna.model.initialize import initialize
+from puna.model.linear import Linear
+from puna.model.segments import Segments
+
+__all__ = [
+    "AttentionRule",
+    "Context",
+    "Decoder",
+    "Linear",
+    "Rows",
+    "Segments",
+    "attend",
+    "build",
+    "initialize",
+]

@@ -1,0 +1,150 @@
+"""Blocks and their sum: the forward that training and serving share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puna.model.attention import Attention, Table
+from puna.model.context import Context
+from puna.model.ffn import build_ffn
+from puna.model.linear import Linear
+from puna.model.norm import build_norm
+from puna.model.position import RotaryTable
+from puna.spec import Embed, Head, LayerSpec, ModelSpec, Rope
+
+
+class SequentialBlock(nn.Module):
+    """x += attn(norm(x)); x += ffn(norm(x))."""
+
+    def __init__(self, spec: LayerSpec, width: int, layer: int) -> None:
+        super().__init__()
+        self.attn_norm = build_norm(spec.norm, width)
+        self.attn = Attention(spec.mixer, width, layer)
+        self.ffn_norm = build_norm(spec.norm, width)
+        self.ffn = build_ffn(spec.ffn, width)
+
+    def forward(self, x: Tensor, table: Table | None, ctx: Context) -> Tensor:
+        """Map x [N, width] to [N, width]."""
+        x = x + self.attn(self.attn_norm(x), table, ctx)
+        hidden: Tensor = x + self.ffn(self.ffn_norm(x), ctx.rows)
+        return hidden
+
+
+class ParallelBlock(nn.Module):
+    """x += attn(a(x)) + ffn(b(x)), where a and b may be one norm (Wang & Komatsuzaki 2021)."""
+
+    def __init__(self, spec: LayerSpec, width: int, layer: int) -> None:
+        super().__init__()
+        self.attn_norm = build_norm(spec.norm, width)
+        self.attn = Attention(spec.mixer, width, layer)
+        split = spec.residual == "parallel_split"
+        self.ffn_norm = build_norm(spec.norm, width) if split else None
+        self.ffn = build_ffn(spec.ffn, width)
+
+    def forward(self, x: Tensor, table: Table | None, ctx: Context) -> Tensor:
+        """Map x [N, width] to [N, width]."""
+        normed = self.attn_norm(x)
+        other = normed if self.ffn_norm is None else self.ffn_norm(x)
+        hidden: Tensor = x + self.attn(normed, table, ctx) + self.ffn(other, ctx.rows)
+        return hidden
+
+
+class Embedding(nn.Module):
+    """Token vectors, with the positions and the norm some models add to them."""
+
+    def __init__(self, spec: Embed, vocab: int, width: int) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.empty(vocab, width))
+        self.norm = build_norm(spec.norm, width) if spec.norm else None
+        rows = spec.positions.rows + spec.positions.offset if spec.positions else 0
+        self.positions = nn.Parameter(torch.empty(rows, width)) if spec.positions else None
+        self.offset = spec.positions.offset if spec.positions else 0
+        self.scale = spec.scale
+
+    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Map ids [N] to [N, width]."""
+        x = F.embedding(ids, self.tokens)
+        if self.scale != 1.0:
+            x = x * self.scale
+        if self.positions is not None:
+            x = x + F.embedding(positions + self.offset, self.positions)
+        return x if self.norm is None else self.norm(x)
+
+
+class OutputHead(nn.Module):
+    """Logits in float32; a tied head borrows the token table and holds no weight of its own."""
+
+    def __init__(self, spec: Head, vocab: int, width: int) -> None:
+        super().__init__()
+        self.weight = None if spec.tied else nn.Parameter(torch.empty(vocab, width))
+        self.bias = nn.Parameter(torch.empty(vocab)) if spec.bias else None
+        self.scale = spec.scale
+
+    def forward(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Map hidden [R, width] to [R, vocab]; `tokens` [vocab, width] serves a tied head."""
+        weight = tokens if self.weight is None else self.weight
+        logits = F.linear(hidden, weight, self.bias).float()
+        return logits if self.scale == 1.0 else logits * self.scale
+
+
+class Decoder(nn.Module):
+    """A decoder built from its spec, empty until weights are loaded or initialized."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.embed = Embedding(spec.embed, spec.vocab, spec.width)
+        blocks = (
+            (SequentialBlock if layer.residual == "sequential" else ParallelBlock)(
+                layer, spec.width, index
+            )
+            for index, layer in enumerate(spec.layers)
+        )
+        self.layers = nn.ModuleList(blocks)
+        self.norm = build_norm(spec.final_norm, spec.width)
+        self.output = OutputHead(spec.head, spec.vocab, spec.width)
+        positions = [layer.mixer.position for layer in spec.layers]
+        ropes = list(dict.fromkeys(p for p in positions if isinstance(p, Rope)))
+        self._tables = [RotaryTable(rope) for rope in ropes]
+        self._table_of = [ropes.index(p) if isinstance(p, Rope) else None for p in positions]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed.tokens.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of activations."""
+        return self.embed.tokens.dtype
+
+    def forward(self, ids: Tensor, positions: Tensor, ctx: Context) -> Tensor:
+        """Return hidden [N, width] for N tokens of any number of sequences.
+
+        Args:
+            ids: [N] int64.
+            positions: [N] int64, each token's place in its own sequence.
+            ctx: which tokens see which, and which adapter each row uses.
+        """
+        x = self.embed(ids, positions)
+        tables = [table(positions, ctx.spans) for table in self._tables]
+        for block, index in zip(self.layers, self._table_of, strict=True):
+            x = block(x, None if index is None else tables[index], ctx)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Return float32 logits [R, vocab] for hidden [R, width]."""
+        logits: Tensor = self.output(hidden, self.embed.tokens)
+        return logits
+
+    def linears(self) -> dict[str, Linear]:
+        """Every linear map by its dotted name: what adapters and number formats may replace."""
+        return {name: m for name, m in self.named_modules() if isinstance(m, Linear)}
+
+
+def build(spec: ModelSpec, *, device: str = "meta", dtype: torch.dtype = torch.float32) -> Decoder:
+    """Return a decoder whose parameters hold nothing yet; on `meta` they take no memory."""
+    with torch.device(device):
+        return Decoder(spec).to(dtype)

@@ -1,0 +1,40 @@
+"""What every test may use: the shared material, a private home, and no network but loopback."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real tokenizers, templates and checkpoints that lies beside the checkout."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the shared material in ../shared/data beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees or touches the user's own state folder."""
+    folder = tmp_path / "puna-home"
+    monkeypatch.setenv("PUNA_HOME", str(folder))
+    return folder
+
+
+def _refuse_network(event: str, args: tuple[object, ...]) -> None:
+    if event != "socket.connect":
+        return
+    address = args[1]
+    if not isinstance(address, tuple):
+        return  # a unix socket is a file
+    host = str(address[0])
+    if not (host.startswith("127.") or host in {"::1", "localhost"}):
+        raise RuntimeError(f"a test tried to reach {host}: only loopback is allowed")
+
+
+sys.addaudithook(_refuse_network)
