@@ -1,0 +1,82 @@
+"""The command table and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+
+import puna
+from puna.cli.show import fail
+from puna.errors import PunaError
+
+app = App(
+    name="puna",
+    version=puna.__version__,
+    help="""From an open language model and your data to a specialist you own.
+
+    Start with `puna chat`: it talks to cria, the baby llama that ships inside. Every command has
+    `--help` with an example and `--json` for machines.
+    """,
+    help_epilogue="MODEL is a folder with a checkpoint, or the built-in name `cria`.",
+)
+# Summary and example of each command; its module is imported only when it runs.
+_COMMANDS = {
+    "chat": (
+        "Talk to a model, or ask it one thing.",
+        'puna chat --message "What do llamas eat?" --max-tokens 60',
+    ),
+    "generate": (
+        "Continue a prompt and stream the text.",
+        'puna generate --prompt "Once upon a time" --max-tokens 60',
+    ),
+    "inspect": (
+        "Show architecture, parameters, memory and license of a model.",
+        "puna inspect ./my-llama --json",
+    ),
+    "tune": (
+        "Tune a LoRA adapter on conversations.",
+        "puna tune cria tickets.jsonl --out runs/triage --epochs 4",
+    ),
+    "eval": (
+        "Score a model on a task file, with 95 % confidence intervals.",
+        "puna eval cria heldout.jsonl --adapter runs/triage/adapter",
+    ),
+    "serve": (
+        "Serve a model over HTTP as the OpenAI SDK speaks it.",
+        "puna serve cria --adapter runs/triage/adapter --port 8000 --api-key secret",
+    ),
+}
+for _name, (_summary, _example) in _COMMANDS.items():
+    app.command(
+        f"puna.cli.{_name}:{_name}_command",
+        name=_name,
+        help=f"{_summary}\n\nExample: `{_example}`",
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command; exit 0, 1 for an error, 2 for bad arguments, 130 for Ctrl-C."""
+    try:
+        app(argv, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        sys.exit(2)
+    except PunaError as error:
+        fail(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        fail("interrupted; nothing that was written is lost")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader left, as `head` does; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("PUNA_TRACEBACK"):  # noqa: TID251
+            raise
+        fail(
+            f"internal error: {type(error).__name__}: {error}\n"
+            "  try: run again with PUNA_TRACEBACK=1 and report what it shows"
+        )
+        sys.exit(1)

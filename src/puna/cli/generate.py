@@ -1,0 +1,45 @@
+"""`puna generate`: continue a prompt."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from puna.cli.opening import Opening, Sampling
+from puna.cli.show import print_json
+
+
+def generate_command(
+    model: str = "cria",
+    *,
+    prompt: str,
+    sampling: Sampling | None = None,
+    opening: Opening | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Continue a prompt and stream the text.
+
+    Parameters
+    ----------
+    model
+        A folder with a checkpoint, or a built-in name.
+    prompt
+        The text to continue.
+    json
+        Print one JSON object when done.
+    """
+    from puna.generate import Options
+
+    lm = (opening or Opening()).open(model)
+    options = Options(**asdict(sampling or Sampling()))
+    if json:
+        done = lm.generate(prompt, options)
+        print_json(asdict(done))
+        return
+    for text in lm.stream(prompt, options):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    sys.stdout.write("\n")

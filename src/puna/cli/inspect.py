@@ -1,0 +1,135 @@
+"""`puna inspect`: what a model is, before any weight is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from puna.cli.show import out, print_json
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def inspect_command(
+    model: str = "cria",
+    *,
+    ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Show architecture, parameters, memory per dtype and license of a model.
+
+    Parameters
+    ----------
+    model
+        A folder (one that holds only a config.json will do), or a built-in name.
+    ignore_key
+        A config key to pass over although it is unknown; may be repeated.
+    json
+        Print one JSON object.
+    """
+    facts = describe(model, ignore_key)
+    if json:
+        print_json(facts)
+        return
+    table = Table(title=f"{facts['name']}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    for key, value in _lines(facts):
+        table.add_row(key, value)
+    out.print(table)
+
+
+def describe(model: str, ignore_keys: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the facts as JSON values; bytes for memory."""
+    from puna.families import read_config
+    from puna.source import find_license, read_json, resolve
+    from puna.spec import count_parameters, kv_bytes_per_token
+
+    source = resolve(model)
+    config = read_json(source.path / "config.json", what="model config")
+    spec = read_config(config, ignore_keys=ignore_keys)
+    total = count_parameters(spec)
+    return {
+        "name": source.name,
+        "path": str(source.path),
+        "family": spec.family,
+        "parameters": total,
+        "active_parameters": count_parameters(spec, active=True),
+        "layers": len(spec.layers),
+        "width": spec.width,
+        "vocab": spec.vocab,
+        "context": spec.context,
+        "tied_head": spec.head.tied,
+        "blocks": [
+            {"layers": count, **_block(layer)} for layer, count in Counter(spec.layers).items()
+        ],
+        "memory": {
+            dtype: {
+                "weights": total * size,
+                "kv_per_token": kv_bytes_per_token(spec, bytes_per_value=size),
+            }
+            for dtype, size in _BYTES.items()
+        },
+        "license": find_license(source.path, config),
+    }
+
+
+def _block(layer: Any) -> dict[str, Any]:
+    mixer, ffn = layer.mixer, layer.ffn
+    dense = getattr(ffn, "expert", ffn)
+    return {
+        "heads": mixer.heads,
+        "kv_heads": mixer.kv_heads,
+        "head_dim": mixer.head_dim,
+        "window": mixer.window,
+        "position": None if mixer.position is None else type(mixer.position).__name__.lower(),
+        "ffn_width": dense.width,
+        "experts": getattr(ffn, "experts", None),
+        "activation": dense.act,
+        "norm": layer.norm.kind,
+        "residual": layer.residual,
+    }
+
+
+def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    active, total = facts["active_parameters"], facts["parameters"]
+    lines = [
+        ("folder", facts["path"]),
+        ("family", facts["family"]),
+        ("parameters", f"{total:,}" + (f" ({active:,} per token)" if active != total else "")),
+        ("shape", f"{facts['layers']} layers, width {facts['width']}, vocabulary {facts['vocab']}"),
+        ("context", f"{facts['context']} tokens"),
+    ]
+    for block in facts["blocks"]:
+        experts = f", {block['experts']} experts" if block["experts"] else ""
+        window = f", window {block['window']}" if block["window"] else ""
+        lines.append(
+            (
+                f"{block['layers']} blocks",
+                f"{block['heads']} heads on {block['kv_heads']} key/value heads of "
+                f"{block['head_dim']}, {block['position'] or 'no positions'}{window}; "
+                f"{block['activation']} {block['ffn_width']}{experts}; "
+                f"{block['norm']} norm, {block['residual'].replace('_', ', ')}",
+            )
+        )
+    for dtype, sizes in facts["memory"].items():
+        lines.append(
+            (
+                dtype,
+                f"{_size(sizes['weights'])} weights + {_size(sizes['kv_per_token'])} per token "
+                f"({_size(sizes['kv_per_token'] * facts['context'])} at full context)",
+            )
+        )
+    lines.append(("license", facts["license"] or "none found in the folder"))
+    return lines
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
