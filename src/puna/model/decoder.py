@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from puna.model.attention import Attention, Table
 from puna.model.context import Context
 from puna.model.ffn import build_ffn
-from puna.model.linear import Linear
+from puna.model.linear import Linear, product
 from puna.model.norm import build_norm
 from puna.model.position import RotaryTable
 from puna.spec import Embed, Head, LayerSpec, ModelSpec, Rope
@@ -85,7 +85,7 @@ class OutputHead(nn.Module):
     def forward(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Map hidden [R, width] to [R, vocab]; `tokens` [vocab, width] serves a tied head."""
         weight = tokens if self.weight is None else self.weight
-        logits = F.linear(hidden, weight, self.bias).float()
+        logits = product(hidden, weight, self.bias).float()
         return logits if self.scale == 1.0 else logits * self.scale
 
 

@@ -18,8 +18,8 @@ _BUCKET = 32
 
 @dataclass(frozen=True, slots=True)
 class _Bucket:
-    gather: Tensor  # [B, L] flat token index; a short segment repeats its last token
-    valid: Tensor  # [B, L] bool: False where the token is such a repeat
+    tokens: Tensor  # [B·L] index of each token; a short segment repeats its last one
+    batch: int
 
 
 class Segments:
@@ -47,18 +47,19 @@ class Segments:
         self.spans = total.repeat_interleave(sizes).to(device)
         offsets = torch.arange(int(sizes.sum())) - starts.repeat_interleave(sizes)
         self.positions = offsets.to(device)
-        self._buckets, inverse = _bucket(sizes.tolist(), starts.tolist())
-        self._buckets = [_Bucket(b.gather.to(device), b.valid.to(device)) for b in self._buckets]
-        self._inverse = inverse.to(device)
+        buckets, places = _bucket(sizes.tolist(), starts.tolist())
+        self._buckets = [_Bucket(b.tokens.to(device), b.batch) for b in buckets]
+        self._places = places.to(device)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
         """See `Context.attend`; nothing is kept between layers."""
         outputs = []
         for bucket in self._buckets:
-            qs, ks, vs = (x[bucket.gather].transpose(1, 2) for x in (q, k, v))  # [B, heads, L, D]
-            out = attend(qs, ks, vs, rule).transpose(1, 2)  # [B, L, H, D]
-            outputs.append(out[bucket.valid])
-        return torch.cat(outputs)[self._inverse]
+            # index_select, not x[…]: its backward is an order of magnitude faster on the CPU.
+            padded = (x.index_select(0, bucket.tokens) for x in (q, k, v))
+            qs, ks, vs = (x.view(bucket.batch, -1, *x.shape[1:]).transpose(1, 2) for x in padded)
+            outputs.append(attend(qs, ks, vs, rule).transpose(1, 2).flatten(0, 1))
+        return torch.cat(outputs).index_select(0, self._places)
 
 
 def _bucket(sizes: list[int], starts: list[int]) -> tuple[list[_Bucket], Tensor]:
@@ -66,13 +67,14 @@ def _bucket(sizes: list[int], starts: list[int]) -> tuple[list[_Bucket], Tensor]
     groups: dict[int, list[int]] = defaultdict(list)
     for index, size in enumerate(sizes):
         groups[-(-size // _BUCKET)].append(index)
-    buckets, order = [], []
+    buckets, places, done = [], torch.empty(sum(sizes), dtype=torch.int64), 0
     for members in groups.values():
         length = torch.tensor([sizes[i] for i in members])[:, None]
         start = torch.tensor([starts[i] for i in members])[:, None]
         steps = torch.arange(int(length.max()))[None]
-        valid = steps < length
-        gather = start + torch.minimum(steps, length - 1)
-        buckets.append(_Bucket(gather, valid))
-        order.append(gather[valid])
-    return buckets, torch.argsort(torch.cat(order))
+        tokens = start + torch.minimum(steps, length - 1)  # [B, L]
+        buckets.append(_Bucket(tokens.flatten(), len(members)))
+        valid = (steps < length).flatten()
+        places[tokens.flatten()[valid]] = done + valid.nonzero()[:, 0]
+        done += tokens.numel()
+    return buckets, places
