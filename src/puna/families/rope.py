@@ -1,0 +1,93 @@
+"""Rotary settings in both published spellings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from puna.errors import ConfigError
+from puna.families.keys import Keys
+from puna.spec import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    Rope,
+    RopeScaling,
+    YarnScaling,
+)
+
+
+def read_rope(
+    keys: Keys, *, head_dim: int, context: int, theta: float = 10_000.0, share: float = 1.0
+) -> Rope:
+    """Read `rope_parameters`, or `rope_theta` with `rope_scaling`, into one record.
+
+    Args:
+        keys: the whole config.
+        head_dim: dims of a head; `share` of them turn.
+        context: the config's context, the default of `original_max_position_embeddings`.
+        theta: the family's default base.
+    """
+    settings = keys.take("rope_parameters", "rope_scaling", default={})
+    if not isinstance(settings, dict):
+        raise ConfigError(f"rope settings must be an object, not {settings!r:.60}")
+    inner = Keys(settings, "rope_parameters")
+    base = keys.number("rope_theta", "rotary_emb_base", default=theta)
+    base = inner.number("rope_theta", default=base)
+    share = keys.number("partial_rotary_factor", "rotary_pct", default=share)
+    share = inner.number("partial_rotary_factor", default=share)
+    original = keys.count("original_max_position_embeddings", default=None)
+    kind = inner.take("rope_type", "type", default="default")
+    scaling = _scaling(str(kind), inner, context=context, original=original)
+    inner.finish()
+    return Rope(base, int(head_dim * share), scaling=scaling)
+
+
+def _scaling(kind: str, keys: Keys, *, context: int, original: int | None) -> RopeScaling | None:
+    if kind == "default":
+        return None
+    if kind == "yarn":
+        return _yarn(keys, context=context, original=original)
+    if kind == "linear":
+        return LinearScaling(keys.number("factor"))
+    if kind == "dynamic":
+        # The published rule measures growth from the config's own context.
+        keys.take("original_max_position_embeddings", default=None)
+        return DynamicScaling(keys.number("factor"), context)
+    if kind == "llama3":
+        return Llama3Scaling(
+            keys.number("factor"),
+            keys.number("low_freq_factor"),
+            keys.number("high_freq_factor"),
+            original or keys.count("original_max_position_embeddings", default=context),
+        )
+    raise ConfigError(
+        f"rope scaling {kind!r:.60} is unknown",
+        remedy="known: default, linear, dynamic, yarn, llama3",
+    )
+
+
+def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
+    start = original or keys.count("original_max_position_embeddings", default=context)
+    keys.take("original_max_position_embeddings", default=None)
+    factor = keys.number("factor", default=context / start)
+    scale, all_dims = (keys.take(n, default=None) for n in ("mscale", "mscale_all_dim"))
+    attention = keys.number("attention_factor", default=None)
+    if attention is None:
+        attention = (
+            _gain(factor, scale) / _gain(factor, all_dims)
+            if scale and all_dims
+            else _gain(factor, 1.0)
+        )
+    return YarnScaling(
+        factor,
+        start,
+        keys.number("beta_fast", default=32.0),
+        keys.number("beta_slow", default=1.0),
+        attention,
+        keys.switch("truncate", default=True),
+    )
+
+
+def _gain(factor: float, scale: Any) -> float:
+    return 1.0 if factor <= 1 else 0.1 * float(scale) * math.log(factor) + 1.0

@@ -1,0 +1,7 @@
+"""Bytes of model files: headers and spans, checked before anything is allocated (no torch)."""
+
+from puna.formats.atomic import write_atomic
+from puna.formats.safetensors import TensorRef, read_header, write_header
+from puna.formats.shards import read_index
+
+__all__ = ["TensorRef", "read_header", "read_index", "write_atomic", "write_header"]

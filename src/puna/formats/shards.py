@@ -1,0 +1,48 @@
+"""The index that names the shard of each tensor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from puna.errors import FormatError, SourceError
+
+_INDEX_BYTES = 256 << 20
+
+
+def read_index(path: Path) -> dict[str, Path]:
+    """Return the shard file of each tensor; names that climb out of the folder are refused.
+
+    Raises:
+        FormatError: not an index, or a shard name that is more than a file name.
+        SourceError: the index or one of its shards is not there.
+    """
+    try:
+        if path.stat().st_size > _INDEX_BYTES:
+            raise FormatError(f"{path.name} is too large to be an index", where=str(path))
+        value: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"cannot read {path.name}: {error.strerror}", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path.name} is not JSON: {error}", where=str(path)) from error
+    names = value.get("weight_map") if isinstance(value, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise FormatError(f"{path.name} has no weight_map", where=str(path))
+    shards = {str(name): _shard(path, shard) for name, shard in names.items()}
+    for shard in set(shards.values()):
+        if not shard.is_file():
+            raise SourceError(
+                f"the shard {shard.name} is missing",
+                where=str(path),
+                remedy="download it into the same folder",
+            )
+    return shards
+
+
+def _shard(index: Path, name: Any) -> Path:
+    if not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."}:
+        raise FormatError(
+            f"{index.name} names a shard outside its folder: {name!r}", where=str(index)
+        )
+    return index.parent / name

@@ -1,0 +1,315 @@
+"""`tokenizer.json`, read by the `tokenizers` library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tokenizers
+
+from puna.errors import TokenizerError
+from puna.text.files import read_text
+from puna.text.ids import check_text, unknown_id
+from puna.text.settings import AddedToken, Settings
+from puna.text.stream import ByteDetokenizer, Detokenizer, WindowDetokenizer
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    bos: int | None
+    eos: int | None
+    unk: int | None
+    pad: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """How ids become bytes: `kind` is how a learned piece spells them."""
+
+    kind: str  # "byte level", "byte fallback" or "library"
+    strip: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonTokenizer:
+    """A tokenizer.json; `puna.text.Tokenizer` says what the members do.
+
+    The post-processor is kept apart: it adds BOS, and it trims the offsets of spaces, which
+    the loss mask needs whole.
+    """
+
+    vocab_size: int
+    bos_id: int | None
+    eos_id: int | None
+    pad_id: int | None
+    special_ids: frozenset[int]
+    files: tuple[Path, ...]
+    _library: Any
+    _plain: Callable[[str], Any]  # encodes with special tokens as ordinary text
+    _processor: Any
+    _decoding: _Decoding
+    _added: dict[int, str]
+    _unk: int | None
+    _bytes: dict[int, bytes] = field(default_factory=dict)
+
+    def encode(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
+        """See `puna.text.Tokenizer`."""
+        check_text(text)
+        encoding = self._encoding(text) if parse_special else self._ordinary(text)
+        ids: list[int] = self._finished(encoding, add_special).ids
+        return ids
+
+    def encode_spans(
+        self, text: str, *, add_special: bool = False
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """See `puna.text.Tokenizer`."""
+        check_text(text)
+        encoding = self._encoding(text)
+        spans: list[tuple[int, int]] = list(encoding.offsets)
+        count = len(encoding.ids)
+        finished = self._finished(encoding, add_special)
+        if len(finished.ids) == count:
+            return list(finished.ids), spans
+        # What the post-processor put in is marked; the rest is the text's, in order.
+        own = iter(spans)
+        seen = 0
+        result: list[tuple[int, int]] = []
+        for inserted in finished.special_tokens_mask:
+            if inserted:
+                result.append((0, 0) if not seen else (len(text), len(text)))
+            else:
+                seen += 1
+                result.append(next(own))
+        return list(finished.ids), result
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """See `puna.text.Tokenizer`."""
+        if self._decoding.kind == "library":
+            return self._library_decode(ids, skip_special=skip_special)
+        return self._byte_detokenizer(skip_special).text(ids)
+
+    def detokenizer(self, *, skip_special: bool) -> Detokenizer:
+        """See `puna.text.Tokenizer`."""
+        if self._decoding.kind == "library":
+            return WindowDetokenizer(partial(self._library_decode, skip_special=skip_special))
+        return self._byte_detokenizer(skip_special)
+
+    def piece(self, token: int) -> str:
+        """See `puna.text.Tokenizer`."""
+        piece: str | None = self._library.id_to_token(int(token)) if 0 <= token < 2**31 else None
+        if piece is None:
+            raise unknown_id(token, self.vocab_size)
+        return piece
+
+    def id_of(self, piece: str) -> int | None:
+        """See `puna.text.Tokenizer`."""
+        token: int | None = self._library.token_to_id(piece)
+        return token
+
+    def _encoding(self, text: str) -> Any:
+        return _guard(partial(self._library.encode, text, add_special_tokens=False), "the text")
+
+    def _ordinary(self, text: str) -> Any:
+        encoding = _guard(partial(self._plain, text), "the text")
+        stray = self.special_ids.intersection(encoding.ids) - {self._unk}
+        if stray:
+            raise TokenizerError(
+                f"the tokenizer cannot take {self.piece(min(stray))!r} as ordinary text",
+                remedy="remove it from the text, or allow special tokens in it",
+            )
+        return encoding
+
+    def _finished(self, encoding: Any, add_special: bool) -> Any:
+        if self._processor is None or not add_special:
+            return encoding
+        return _guard(partial(self._processor.process, encoding, None, True), "the text")
+
+    def _library_decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        for token in ids:
+            self.piece(token)
+        kept = [int(token) for token in ids if not (skip_special and token in self.special_ids)]
+        text: str = self._library.decode(kept, skip_special_tokens=False)
+        return text
+
+    def _byte_detokenizer(self, skip_special: bool) -> ByteDetokenizer:
+        bytes_of = self._text_bytes if skip_special else self._all_bytes
+        return ByteDetokenizer(bytes_of, self._decoding.strip)
+
+    def _text_bytes(self, token: int) -> bytes:
+        return b"" if token in self.special_ids else self._all_bytes(token)
+
+    def _all_bytes(self, token: int) -> bytes:
+        known = self._bytes.get(token)
+        if known is None:
+            known = self._bytes[token] = self._spelled(int(token))
+        return known
+
+    def _spelled(self, token: int) -> bytes:
+        piece = self.piece(token)
+        if token in self._added:
+            if self._decoding.kind == "byte fallback":
+                piece = piece.replace("▁", " ")
+            return piece.encode()
+        if self._decoding.kind == "byte level":
+            return _byte_level(piece)
+        return _byte_fallback(piece)
+
+
+def load_json(path: Path, settings: Settings, files: tuple[Path, ...]) -> JsonTokenizer:
+    """Reads a tokenizer.json with what the files beside it say.
+
+    Raises:
+        TokenizerError: not a tokenizer.json, or it contradicts the files beside it.
+    """
+    source = read_text(path)
+    library = _guard(partial(tokenizers.Tokenizer.from_str, source), path.name, path)
+    # Cutting and filling are the caller's business; a published setting must not cut in silence.
+    library.no_truncation()
+    library.no_padding()
+    _add_tokens(library, settings, path)
+    processor = library.post_processor
+    library.post_processor = None
+    added = {token: entry.content for token, entry in library.get_added_tokens_decoder().items()}
+    special = {t for t, entry in library.get_added_tokens_decoder().items() if entry.special}
+    roles = _roles(library, settings)
+    special.update(t for t in (roles.bos, roles.eos, roles.unk, roles.pad) if t is not None)
+    vocabulary = library.get_vocab(with_added_tokens=True)
+    if not vocabulary:
+        raise TokenizerError(f"{path.name} has no vocabulary", where=str(path))
+    return JsonTokenizer(
+        vocab_size=max(vocabulary.values()) + 1,
+        bos_id=roles.bos,
+        eos_id=roles.eos,
+        pad_id=roles.pad,
+        special_ids=frozenset(special),
+        files=files,
+        _library=library,
+        _plain=_Ordinary(library),
+        _processor=processor,
+        _decoding=_decoding(library),
+        _added=added,
+        _unk=roles.unk,
+    )
+
+
+class _Ordinary:
+    """The same tokenizer with special tokens switched off; built when it is first asked."""
+
+    def __init__(self, library: Any) -> None:
+        self._source = library
+        self._copy: Any = None
+
+    def __call__(self, text: str) -> Any:
+        if self._copy is None:
+            copy = tokenizers.Tokenizer.from_str(self._source.to_str())
+            copy.encode_special_tokens = True
+            self._copy = copy
+        return self._copy.encode(text, add_special_tokens=False)
+
+
+def _guard(call: Callable[[], _T], what: str, path: Path | None = None) -> _T:
+    """Calls the native library; its errors, panics too, become a `TokenizerError`."""
+    try:
+        return call()
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as exc:
+        # A panic of the native code is no Exception, hence the wide net.
+        reason = " ".join(str(exc).split())[:200]
+        verb = "is not a tokenizer.json" if path else "cannot be encoded"
+        raise TokenizerError(f"{what} {verb}: {reason}", where=str(path or "") or None) from None
+
+
+def _add_tokens(library: Any, settings: Settings, path: Path) -> None:
+    """Makes the tokens that the files beside tokenizer.json name known; no id is invented."""
+    wanted = {token.content: token for token in settings.added}
+    for content in filter(None, settings.roles.values()):
+        token = wanted.get(content, AddedToken(content))
+        wanted[content] = replace(token, special=True)
+    for token in sorted(wanted.values(), key=lambda t: (t.id is None, t.id or 0)):
+        _add_token(library, token, path)
+
+
+def _add_token(library: Any, token: AddedToken, path: Path) -> None:
+    have: int | None = library.token_to_id(token.content)
+    number = have if token.id is None else token.id
+    if number is None:
+        return
+    known = library.get_added_tokens_decoder().get(have) if have is not None else None
+    if known is None or (token.special and not known.special):
+        entry = tokenizers.AddedToken(
+            token.content,
+            single_word=known.single_word if known else token.whole,
+            lstrip=known.lstrip if known else token.lstrip,
+            rstrip=known.rstrip if known else token.rstrip,
+            normalized=known.normalized if known else not token.special,
+            special=token.special,
+        )
+        (library.add_special_tokens if token.special else library.add_tokens)([entry])
+        have = library.token_to_id(token.content) if have is None else have
+    if {number} != {have, library.token_to_id(token.content)}:
+        raise TokenizerError(
+            f"the token {token.content!r} has id {have} in {path.name} "
+            f"and id {number} in the files beside it",
+            where=str(path),
+        )
+
+
+def _roles(library: Any, settings: Settings) -> _Roles:
+    def find(role: str) -> int | None:
+        content = settings.roles.get(role)
+        token: int | None = library.token_to_id(content) if content else None
+        return token
+
+    return _Roles(find("bos_token"), find("eos_token"), find("unk_token"), find("pad_token"))
+
+
+def _decoding(library: Any) -> _Decoding:
+    """Recognizes the decoders that map every id to fixed bytes; others are left to the library."""
+    decoder = json.loads(library.to_str()).get("decoder") or {}
+    steps = decoder["decoders"] if decoder.get("type") == "Sequence" else [decoder]
+    kinds = [step.get("type") for step in steps]
+    if kinds == ["ByteLevel"]:
+        return _Decoding("byte level", 0)
+    spaces = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    if kinds[:3] == ["Replace", "ByteFallback", "Fuse"] and steps[0] == spaces:
+        strips = [(s.get("content"), s.get("start"), s.get("stop")) for s in steps[3:]]
+        if strips in ([], [(" ", 0, 0)]):
+            return _Decoding("byte fallback", 0)
+        if strips == [(" ", 1, 0)]:
+            return _Decoding("byte fallback", 1)
+    return _Decoding("library", 0)
+
+
+def _byte_characters() -> dict[str, int]:
+    """GPT-2's printable stand-in for each byte (Radford et al. 2019)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {chr(byte): byte for byte in printable}
+    hidden = [byte for byte in range(256) if byte not in set(printable)]
+    return table | {chr(256 + index): byte for index, byte in enumerate(hidden)}
+
+
+_BYTE_OF = _byte_characters()
+
+
+def _byte_level(piece: str) -> bytes:
+    if all(character in _BYTE_OF for character in piece):
+        return bytes(_BYTE_OF[character] for character in piece)
+    return piece.encode()
+
+
+def _byte_fallback(piece: str) -> bytes:
+    if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        try:
+            return bytes([int(piece[3:5], 16)])
+        except ValueError:
+            pass
+    return piece.replace("▁", " ").encode()

@@ -1,0 +1,84 @@
+"""Reading and copying the small files that a tokenizer or a chat template is made of."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from puna.errors import PunaError, StorageError, TokenizerError
+
+
+def read_bytes(path: Path, error: type[PunaError] = TokenizerError) -> bytes:
+    """The bytes of one file; `error` names the file where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise error(f"{path.name} cannot be read: {exc.strerror}", where=str(path)) from None
+
+
+def read_text(path: Path, error: type[PunaError] = TokenizerError) -> str:
+    """The text of one UTF-8 file; `error` names the file where it is not UTF-8."""
+    try:
+        return read_bytes(path, error).decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise error(f"{path.name} is not UTF-8 (byte {exc.start})", where=str(path)) from None
+
+
+def read_object(path: Path, error: type[PunaError] = TokenizerError) -> dict[str, Any]:
+    """One JSON object from a file; anything else is an `error` that names the file."""
+    text = read_text(path, error)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise error(
+            f"{path.name} is not JSON: {exc.msg}", where=f"{path}, line {exc.lineno}"
+        ) from None
+    except (RecursionError, ValueError) as exc:
+        raise error(f"{path.name} cannot be read as JSON: {exc}", where=str(path)) from None
+    if not isinstance(value, dict):
+        raise error(f"{path.name} must hold a JSON object", where=str(path))
+    return value
+
+
+def read_object_if_any(path: Path, error: type[PunaError] = TokenizerError) -> dict[str, Any]:
+    """As `read_object`, and `{}` where the file is absent."""
+    return read_object(path, error) if path.is_file() else {}
+
+
+def copy_files(files: Iterable[Path], folder: Path) -> tuple[Path, ...]:
+    """Copies files byte by byte into a folder, each written through before it gets its name.
+
+    Raises:
+        StorageError: a file could not be read or written; a file of that name that was there
+            before is still whole.
+    """
+    return tuple(_copy(source, folder) for source in files)
+
+
+def _copy(source: Path, folder: Path) -> Path:
+    target = folder / source.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists() and target.samefile(source):
+            return target
+        data = source.read_bytes()
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{source.name}.")
+        scratch = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            scratch.chmod(0o644)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageError(
+            f"{source.name} could not be copied: {exc.strerror or exc}", where=str(target)
+        ) from None
+    return target

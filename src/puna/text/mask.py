@@ -1,0 +1,122 @@
+"""Which characters of a rendered conversation the assistant says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+Span = tuple[int, int]
+Render = Callable[[Sequence[dict[str, Any]], bool], str]
+
+
+class Unmarkable(Exception):
+    """The assistant's part cannot be told from the text; says why."""
+
+
+def assistant_spans(
+    messages: Sequence[dict[str, Any]], text: str, render: Render, specials: Sequence[str]
+) -> tuple[Span, ...]:
+    """The spans of the assistant's turns, found by rendering the conversation up to each.
+
+    A turn begins where the generation prompt before it ends. It ends with the first special
+    token after its content, which the model must learn to emit; where no special token follows,
+    with the turn's text. Every claim is checked: each prefix is one, and the content lies inside.
+
+    Args:
+        messages: the conversation.
+        text: its rendering.
+        render: renders messages, with or without the generation prompt.
+        specials: the special tokens as they are written.
+
+    Raises:
+        Unmarkable: one of the checks failed.
+    """
+    ends = re.compile("|".join(map(re.escape, sorted(specials, key=len, reverse=True))) or "(?!)")
+    spans = []
+    for index, message in enumerate(messages):
+        if message["role"] == "assistant":
+            spans.append(_turn(messages, index, text, render, ends))
+    for one, two in pairwise(spans):
+        if two[0] < one[1]:
+            raise Unmarkable("two turns of the assistant overlap")
+    return tuple(spans)
+
+
+def _turn(
+    messages: Sequence[dict[str, Any]],
+    index: int,
+    text: str,
+    render: Render,
+    ends: re.Pattern[str],
+) -> Span:
+    before = render(messages[:index], True)
+    if not text.startswith(before):
+        raise Unmarkable(f"what comes before messages[{index}] is written in another way later on")
+    start = len(before)
+    content = _content(messages[index])
+    calls = bool(messages[index].get("tool_calls"))
+    if not calls:
+        exact = re.compile(rf"\s*{re.escape(content)}\s*(?:{ends.pattern})").match(text, start)
+        if exact:
+            return start, exact.end()
+    alone = render(messages[: index + 1], False)
+    shared = _common(text, alone)
+    at = text.rfind(content, start, shared) if shared > start else -1
+    if at < 0:
+        raise Unmarkable(f"the content of messages[{index}] is not found in its turn")
+    closing = None if calls else ends.search(text, at + len(content), shared)
+    if closing is not None:
+        return start, closing.end()
+    if shared < len(alone):
+        raise Unmarkable(f"the end of messages[{index}] is written in another way later on")
+    return start, _without_space(text, start, shared, ends)
+
+
+def _content(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "\n".join(part["text"] for part in content)
+    return str(content or "").strip()
+
+
+def _without_space(text: str, start: int, end: int, ends: re.Pattern[str]) -> int:
+    """White space after the last special token of a turn is not the model's to say."""
+    closing = [found.end() for found in ends.finditer(text, start, end)]
+    if closing and not text[closing[-1] : end].strip():
+        return closing[-1]
+    return end
+
+
+def _common(one: str, two: str) -> int:
+    """How many characters two texts share at their beginning."""
+    low, high = 0, min(len(one), len(two))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one.startswith(two[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def token_mask(spans: Sequence[Span], offsets: Sequence[Span]) -> tuple[bool, ...]:
+    """Marks the tokens from the first to the last that touch each span.
+
+    Tokens without characters of their own count when they lie between marked ones.
+    """
+    mask = [False] * len(offsets)
+    first = 0
+    for start, end in spans:
+        touched = range(0)
+        for index in range(first, len(offsets)):
+            left, right = offsets[index]
+            if left >= end:
+                break
+            if right > start and left < right:
+                touched = range(touched.start if touched else index, index + 1)
+        for index in touched:
+            mask[index] = True
+        first = touched.start if touched else first
+    return tuple(mask)

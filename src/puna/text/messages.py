@@ -1,0 +1,94 @@
+"""Conversations as they come in, checked and copied into plain values for the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from puna.errors import UsageError
+
+Message = Mapping[str, Any]
+_DEPTH = 60  # of JSON in a message or tool; published schemas have about ten
+
+
+def plain_messages(messages: Sequence[Message], *, join_parts: bool) -> list[dict[str, Any]]:
+    """Checks a conversation and copies it into dicts, lists, text and numbers.
+
+    Content that is a list of text parts is joined with newlines if `join_parts`, for templates
+    that do not loop over the content themselves.
+
+    Raises:
+        UsageError: not a list of messages, or a message without role or content; says which.
+    """
+    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence):
+        raise UsageError(
+            f"messages must be a list, not {type(messages).__name__}",
+            remedy='write [{"role": "user", "content": "…"}]',
+        )
+    return [_message(message, index, join_parts) for index, message in enumerate(messages)]
+
+
+def plain_tools(tools: Sequence[Mapping[str, Any]] | None) -> list[Any] | None:
+    """Checks and copies tool descriptions (JSON schemas).
+
+    Raises:
+        UsageError: not a list of objects.
+    """
+    if tools is None:
+        return None
+    if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Sequence):
+        raise UsageError(f"tools must be a list, not {type(tools).__name__}")
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, Mapping):
+            raise UsageError("a tool must be an object", where=f"tools[{index}]")
+    return [_plain(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
+
+
+def _message(message: Message, index: int, join_parts: bool) -> dict[str, Any]:
+    where = f"messages[{index}]"
+    if not isinstance(message, Mapping):
+        raise UsageError(f"a message must be an object, not {type(message).__name__}", where=where)
+    if not isinstance(message.get("role"), str) or not message["role"]:
+        raise UsageError("a message has no role", where=where, remedy='add "role": "user"')
+    copy: dict[str, Any] = _plain(message, where)
+    if "content" not in copy:
+        if not copy.get("tool_calls"):
+            raise UsageError("a message has no content", where=where)
+        return copy
+    content = copy["content"]
+    if isinstance(content, list):
+        texts = [_text(part, f"{where}.content[{i}]") for i, part in enumerate(content)]
+        if join_parts:
+            copy["content"] = "\n".join(texts)
+    elif content is not None and not isinstance(content, str):
+        raise UsageError(
+            f"content must be text or a list of parts, not {type(content).__name__}", where=where
+        )
+    return copy
+
+
+def _text(part: Any, where: str) -> str:
+    if not isinstance(part, dict) or part.get("type") != "text":
+        raise UsageError("only text parts are supported in content", where=where)
+    if not isinstance(part.get("text"), str):
+        raise UsageError("a text part has no text", where=where)
+    text: str = part["text"]
+    return text
+
+
+def _plain(value: Any, where: str, depth: int = 0) -> Any:
+    """Only exact JSON types reach a template: an object's methods could do harm."""
+    if depth > _DEPTH:
+        raise UsageError(f"it nests more than {_DEPTH} deep", where=where)
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise UsageError("the keys of an object must be text", where=where)
+        return {str(k): _plain(v, f"{where}.{k}", depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, f"{where}[{i}]", depth + 1) for i, v in enumerate(value)]
+    raise UsageError(f"{type(value).__name__} is not JSON", where=where)

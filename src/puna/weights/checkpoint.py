@@ -1,0 +1,121 @@
+"""A folder of weights, opened but not read: which tensors there are, and where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from puna.errors import SourceError, WeightsError
+from puna.formats import TensorRef, read_header, read_index
+from puna.weights.read import DTYPES, NAMES, MappedFile, nbytes, read_pickle
+
+_INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_SINGLE = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tensor on its way: name, file, bytes, the tensor itself, and how to let go of it."""
+
+    name: str
+    file: Path
+    size: int
+    tensor: Tensor
+    release: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Files of a checkpoint with the names of their tensors; `dtypes` counts bytes per dtype."""
+
+    files: tuple[Path, ...]
+    names: frozenset[str]
+    dtypes: Mapping[torch.dtype, int]
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every tensor, file by file, so that only one is in flight."""
+        for file in self.files:
+            yield from _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Open the weights of a folder: safetensors before `.bin`, one file before shards.
+
+    Raises:
+        SourceError: no weights, or a shard that is missing.
+        FormatError: files that are not what they claim to be.
+        WeightsError: an index that disagrees with its shards.
+    """
+    for single, index in zip(_SINGLE, _INDEX, strict=True):
+        if (folder / single).is_file():
+            return _open((folder / single,), None)
+        if (folder / index).is_file():
+            shards = read_index(folder / index)
+            return _open(tuple(sorted(set(shards.values()))), shards)
+    raise SourceError(
+        "the folder holds no weights",
+        where=str(folder),
+        remedy=f"put {_SINGLE[0]}, {_INDEX[0]} with its shards, or {_SINGLE[1]} there",
+    )
+
+
+def checkpoint_dtype(checkpoint: Checkpoint) -> str:
+    """Return the floating dtype that most bytes have: float32, bfloat16 or float16."""
+    halves = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+    if not checkpoint.dtypes:
+        return "float32"
+    return halves.get(max(checkpoint.dtypes, key=lambda d: checkpoint.dtypes[d]), "float32")
+
+
+def _open(files: tuple[Path, ...], index: Mapping[str, Path] | None) -> Checkpoint:
+    found: dict[str, Path] = {}
+    sizes: Counter[torch.dtype] = Counter()
+    for file in files:
+        for name, dtype, size in _listing(file):
+            if name in found:
+                raise WeightsError(f"tensor {name!r} stands in two shards", where=str(file))
+            found[name] = file
+            if dtype is not None and dtype.is_floating_point:
+                sizes[dtype] += size
+    if index is not None and index != found:
+        odd = sorted(set(index.items()) ^ set(found.items()))[0]
+        raise WeightsError(
+            f"index and shards disagree about tensor {odd[0]!r}",
+            where=str(odd[1]),
+            remedy="download index and shards again, of one revision",
+        )
+    return Checkpoint(files, frozenset(found), sizes)
+
+
+def _listing(file: Path) -> Iterator[tuple[str, torch.dtype | None, int]]:
+    if file.suffix == ".safetensors":
+        for name, ref in read_header(file).items():
+            yield name, DTYPES.get(ref.dtype), ref.span[1] - ref.span[0]
+    else:
+        for name, tensor in read_pickle(file).items():
+            yield name, tensor.dtype, nbytes(tuple(tensor.shape), tensor.dtype)
+
+
+def _safetensors(file: Path) -> Iterator[Entry]:
+    refs: dict[str, TensorRef] = read_header(file)
+    if not refs:
+        return
+    mapped = MappedFile(file)
+    for name, ref in sorted(refs.items(), key=lambda item: item[1].span):
+        size = ref.span[1] - ref.span[0]
+        yield Entry(name, file, size, mapped.tensor(ref), lambda r=ref: mapped.release(r))  # type: ignore[misc]
+
+
+def _pickled(file: Path) -> Iterator[Entry]:
+    tensors = read_pickle(file)
+    for name in list(tensors):
+        tensor = tensors.pop(name)
+        if tensor.dtype not in NAMES:
+            raise WeightsError(f"tensor {name!r} has dtype {tensor.dtype}", where=str(file))
+        size = nbytes(tuple(tensor.shape), tensor.dtype)
+        yield Entry(name, file, size, tensor, lambda: None)

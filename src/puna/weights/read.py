@@ -1,0 +1,145 @@
+"""Tensors from files: safetensors as views of a private map, pickles by `weights_only` alone."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import pickletools
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from puna.errors import FormatError, SourceError
+from puna.formats import TensorRef, read_header
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_PAGE = mmap.PAGESIZE
+
+
+class MappedFile:
+    """A file mapped copy-on-write: its tensors are views, and writing to one changes no file."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"cannot read {path.name}: {error}", where=str(path)) from error
+
+    def tensor(self, ref: TensorRef) -> Tensor:
+        """Return the tensor as a view; the map lives as long as the view does."""
+        dtype = DTYPES.get(ref.dtype)
+        if dtype is None:
+            raise FormatError(f"dtype {ref.dtype} is not supported", where=str(ref.file))
+        if ref.span[0] == ref.span[1]:
+            return torch.empty(ref.shape, dtype=dtype)
+        view = torch.frombuffer(
+            self._map, dtype=torch.uint8, count=ref.span[1] - ref.span[0], offset=ref.span[0]
+        )
+        if view.data_ptr() % dtype.itemsize:
+            view = view.clone()
+        return view.view(dtype).view(ref.shape)
+
+    def release(self, ref: TensorRef) -> None:
+        """Give back the pages of a tensor that was copied, so that it is not held twice."""
+        start = -(-ref.span[0] // _PAGE) * _PAGE
+        length = ref.span[1] // _PAGE * _PAGE - start
+        if length > 0:
+            self._map.madvise(mmap.MADV_DONTNEED, start, length)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of one safetensors or PyTorch file by name."""
+    if path.suffix != ".safetensors":
+        return read_pickle(path)
+    refs = read_header(path)
+    if not refs:
+        return {}
+    mapped = MappedFile(path)
+    return {name: mapped.tensor(ref) for name, ref in refs.items()}
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a PyTorch file; anything in it that would run code is refused.
+
+    Raises:
+        SourceError: no such file.
+        FormatError: not a PyTorch file, or one that asks for more than tensors.
+    """
+    if not path.is_file():
+        raise SourceError(f"the weights {path.name} are missing", where=str(path))
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _check_zip(path)
+    try:
+        value: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)  # noqa: TID251
+    except Exception as error:  # torch raises many kinds for a broken or hostile file
+        raise FormatError(
+            f"{path.name} is refused: {_reason(path, zipped)}",
+            where=str(path),
+            remedy="use the safetensors files of this model",
+        ) from error
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        value = value["state_dict"]
+    if not isinstance(value, dict) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items()
+    ):
+        raise FormatError(f"{path.name} is not a table of tensors", where=str(path))
+    return value
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse archives that unpack to more than the file holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise FormatError(f"{path.name} is a broken archive: {error}", where=str(path)) from error
+    claimed = sum(entry.file_size for entry in entries)
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or claimed > path.stat().st_size:
+        raise FormatError(f"{path.name} is refused: it unpacks to {claimed} bytes", where=str(path))
+
+
+def _reason(path: Path, zipped: bool) -> str:
+    """Name the first global of the pickle that is neither torch's nor a container."""
+    try:
+        if zipped:
+            with zipfile.ZipFile(path) as archive:
+                name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
+                raw = archive.read(name)
+        else:
+            raw = path.read_bytes()[: 1 << 20]
+        strings: list[str] = []
+        for code, value, _ in pickletools.genops(raw):
+            if code.name == "GLOBAL" and not str(value).startswith(("torch", "collections")):
+                return f"it asks to run {str(value).replace(' ', '.')[:80]}"
+            if code.name == "STACK_GLOBAL" and not strings[-2:][0].startswith(
+                ("torch", "collections")
+            ):
+                return f"it asks to run {'.'.join(strings[-2:])[:80]}"
+            if isinstance(value, str):
+                strings.append(value)
+    except (ValueError, OSError, IndexError, StopIteration, zipfile.BadZipFile, KeyError):
+        pass
+    return "it is broken or holds more than tensors"
+
+
+def nbytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """Return the bytes of a dense tensor."""
+    return math.prod(shape) * dtype.itemsize

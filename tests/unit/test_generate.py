@@ -1,0 +1,197 @@
+"""`puna.load` and `LanguageModel`, on cria and on the small trained LLaMA beside the checkout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import puna
+from puna.errors import ContextError, SourceError, TemplateError, TokenizerError, UsageError
+from puna.generate import LanguageModel
+
+CHECKPOINTS = Path("data/checkpoints")
+ASK = [{"role": "user", "content": "What is a baby llama called?"}]
+
+
+@pytest.fixture(scope="module")
+def cria() -> LanguageModel:
+    return puna.load("cria", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def stories(shared: Path) -> LanguageModel:
+    return puna.load(shared / CHECKPOINTS / "stories260K-hf")
+
+
+def test_stories_greedy_text_is_exact(stories: LanguageModel, shared: Path) -> None:
+    want = (
+        shared / CHECKPOINTS / "stories260K-hf" / "expected_greedy_200_steps_from_bos.txt"
+    ).read_text()
+    bos = stories.parts.text.specials.bos
+    assert bos == 1
+    done = stories.generate([bos], max_tokens=200)
+    assert done.text.strip() == want.strip()
+
+
+def test_stream_is_generate_in_pieces(cria: LanguageModel) -> None:
+    prompt = cria.render(ASK)
+    pieces = list(cria.stream(prompt, max_tokens=30))
+    assert len(pieces) > 3
+    assert "".join(pieces) == cria.generate(prompt, max_tokens=30).text
+    assert "".join(cria.chat_stream(ASK, max_tokens=30)) == cria.chat(ASK, max_tokens=30).text
+
+
+def test_leaving_a_stream_frees_the_engine(cria: LanguageModel) -> None:
+    stream = cria.stream("The llama", max_tokens=50)
+    next(stream)
+    stream.close()
+    assert cria.engine.idle
+
+
+def test_greedy_and_seeded_sampling_repeat(cria: LanguageModel) -> None:
+    def sample(seed: int) -> tuple[int, ...]:
+        return cria.generate("The", max_tokens=24, temperature=1.0, seed=seed).ids
+
+    assert cria.chat(ASK, max_tokens=20).ids == cria.chat(ASK, max_tokens=20).ids
+    assert sample(1) == sample(1)
+    assert len({sample(seed) for seed in range(6)}) > 1
+
+
+def test_generation_equals_argmax_of_logits(cria: LanguageModel) -> None:
+    prompt = cria.encode("Once upon a time")
+    done = cria.generate(prompt, max_tokens=16)
+    logits = cria.logits([*prompt, *done.ids])
+    assert logits.shape == (len(prompt) + len(done.ids), cria.spec.vocab)
+    assert logits.dtype == torch.float32
+    start = len(prompt) - 1
+    assert logits[start : start + len(done.ids)].argmax(-1).tolist() == list(done.ids)
+
+
+def test_end_of_sequence_always_ends(cria: LanguageModel) -> None:
+    done = cria.chat(ASK, max_tokens=200)
+    assert done.finish == "stop"
+    assert not set(done.ids) & cria.parts.text.specials.eos
+    assert cria.chat(ASK, max_tokens=2).finish == "length"
+
+
+def test_stop_strings_end_the_text_and_are_not_in_it(cria: LanguageModel) -> None:
+    whole = cria.chat(ASK, max_tokens=40).text
+    stop = whole[4:7]
+    cut = cria.chat(ASK, max_tokens=40, stop=stop)
+    assert cut.text == whole[: whole.index(stop)]
+    assert cut.finish == "stop"
+
+
+def test_score_agrees_with_logits(cria: LanguageModel) -> None:
+    score = cria.score("The llama eats", " grass and herbs")
+    ids = cria.encode("The llama eats grass and herbs")
+    head = cria.encode("The llama eats")
+    assert ids[: len(head)] == head
+    table = cria.logits(ids).log_softmax(-1)
+    want = [table[i - 1, ids[i]].item() for i in range(len(head), len(ids))]
+    assert score.tokens == pytest.approx(want, abs=1e-4)
+    assert score.total == pytest.approx(sum(want), abs=1e-3)
+    assert not score.greedy
+    greedy = cria.generate("The llama eats", max_tokens=4)
+    assert cria.score(head, greedy.ids).greedy
+
+
+def test_scores_in_a_batch_equal_scores_alone(cria: LanguageModel) -> None:
+    pairs = [("The fox", " ran"), ("A", " very long day on the high grassland"), ("One", " two")]
+    together = cria.score_many(pairs)
+    for pair, score in zip(pairs, together, strict=True):
+        assert cria.score(*pair).total == pytest.approx(score.total, abs=1e-4)
+
+
+def test_embeddings_have_unit_length_and_follow_meaning(cria: LanguageModel) -> None:
+    vectors = cria.embed(["the llama eats grass", "the llama eats herbs", "7 + 5 = 12"])
+    assert vectors.shape == (3, cria.spec.width)
+    assert vectors.norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+    assert cria.embed([]).shape == (0, cria.spec.width)
+
+
+def test_saved_copy_says_the_same(cria: LanguageModel, tmp_path: Path) -> None:
+    cria.save(tmp_path / "copy")
+    again = puna.load(tmp_path / "copy")
+    assert torch.equal(again.logits([1, 5, 9]), cria.logits([1, 5, 9]))
+    assert again.chat(ASK, max_tokens=20).text == cria.chat(ASK, max_tokens=20).text
+    again.save(tmp_path / "copy")  # onto the very files it is mapped from
+    assert torch.equal(puna.load(tmp_path / "copy").logits([1, 5]), cria.logits([1, 5]))
+
+
+def test_a_checkpoint_without_tokenizer_works_on_ids(tmp_path: Path, cria: LanguageModel) -> None:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(cria.parts.source.path / name, folder / name)
+    bare = puna.load(folder, dtype="float32")
+    assert bare.tokenizer is None
+    ids = cria.encode("The llama")
+    assert bare.generate(ids, max_tokens=8).ids == cria.generate(ids, max_tokens=8).ids
+    assert bare.generate(ids, max_tokens=8).text == ""
+    with pytest.raises(TokenizerError, match="no tokenizer"):
+        bare.generate("text", max_tokens=8)
+    with pytest.raises(TemplateError, match="no chat template"):
+        bare.chat(ASK)
+
+
+def test_context_is_an_error_with_the_numbers(cria: LanguageModel) -> None:
+    long = [5] * (cria.spec.context + 1)
+    for call in (lambda: cria.generate(long), lambda: cria.logits(long)):
+        with pytest.raises(ContextError, match=f"{len(long)} tokens"):
+            call()
+    full = cria.generate([5] * (cria.spec.context - 3), max_tokens=50, repetition_penalty=1.0)
+    assert len(full.ids) <= 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"top_k": -1},
+        {"max_tokens": 0},
+        {"temperature": float("nan")},
+        {"repetition_penalty": 0.0},
+        {"tempreature": 1.0},
+        {"stop": ""},
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_meant(cria: LanguageModel, wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        cria.generate("The", **wrong)
+
+
+@pytest.mark.parametrize("ids", [[], [-1], [2048], [1, 10**9]])
+def test_ids_outside_the_vocabulary(cria: LanguageModel, ids: list[int]) -> None:
+    for call in (lambda: cria.generate(ids, max_tokens=2), lambda: cria.logits(ids)):
+        with pytest.raises(UsageError):
+            call()
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    for place in (tmp_path / "none", tmp_path, "no-such-built-in"):
+        with pytest.raises(SourceError):
+            puna.load(place)
+
+
+def test_unknown_dtype_and_device() -> None:
+    with pytest.raises(UsageError, match="dtype"):
+        puna.load("cria", dtype="int3")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="device"):
+        puna.load("cria", device="abacus")
+
+
+def test_ignore_keys(tmp_path: Path, cria: LanguageModel) -> None:
+    shutil.copytree(cria.parts.source.path, tmp_path / "odd")
+    config = json.loads((tmp_path / "odd" / "config.json").read_text())
+    (tmp_path / "odd" / "config.json").write_text(json.dumps({**config, "flux_capacitor": 1}))
+    with pytest.raises(puna.PunaError, match="flux_capacitor"):
+        puna.load(tmp_path / "odd")
+    assert puna.load(tmp_path / "odd", ignore_keys=["flux_capacitor"]).spec == cria.spec
