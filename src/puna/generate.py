@@ -447,8 +447,8 @@ def _generation(completion: Completion, watch: TextWatch | None) -> Generation:
 
 
 def _raise_if_failed(completion: Completion) -> None:
-    if completion.finish in {"error", "cancelled"}:
-        raise PunaError(completion.error or "the request was cancelled")
+    if completion.finish == "error":
+        raise PunaError(completion.error or "the request failed")
 
 
 def _batches(

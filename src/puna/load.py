@@ -104,7 +104,7 @@ def load_parts(
     table = name_table(spec)
     decoder = build(spec, dtype=kind)
     load_into(decoder, checkpoint, table, dtype=kind, device=place, progress=progress)
-    decoder.requires_grad_(False)
+    decoder.eval().requires_grad_(False)
     slot = None if adapter is None else read_adapter(Path(adapter), decoder, table)
     return Parts(source, config, spec, table, decoder, read_text(source.path, config), slot)
 

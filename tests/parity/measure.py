@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-# from puna.engine import Engine, Request, Sampling
+from puna.engine import Engine, Request, Sampling
 from torch import Tensor
 
 from puna.load import Parts, load_parts
@@ -65,7 +65,8 @@ def saved_difference(opened: Opened, folder: Path) -> float:
 
     parts = opened.parts
     save_folder(parts.model, parts.table, folder, config=parts.config, shard_bytes=20_000)
-    again = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa").eval()
+    kind = opened.reference.config._attn_implementation
+    again = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=kind).eval()
     return max(
         float((reference_logits(opened.reference, ids) - reference_logits(again, ids)).abs().max())
         for ids in opened.sequences

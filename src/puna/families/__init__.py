@@ -48,11 +48,12 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: Iterable[str] = ()) -
             where="config.json, model_type",
             remedy=f"known: {', '.join(_BY_TYPE)}",
         )
-    spec = family.read(keys)
+    spec: ModelSpec = family.read(keys)
     keys.finish(ignore_keys)
     return spec
 
 
 def name_table(spec: ModelSpec) -> NameTable:
     """Return the tensor names of a spec's family."""
-    return _BY_TYPE[spec.family].names(spec)
+    table: NameTable = _BY_TYPE[spec.family].names(spec)
+    return table

@@ -73,7 +73,7 @@ def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     factor = keys.number("factor", default=context / start)
     scale, all_dims = (keys.take(n, default=None) for n in ("mscale", "mscale_all_dim"))
     attention = keys.number("attention_factor", default=None)
-    if attention is None:
+    if not attention:
         attention = (
             _gain(factor, scale) / _gain(factor, all_dims)
             if scale and all_dims

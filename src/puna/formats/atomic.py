@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from puna.errors import StorageError
@@ -13,32 +16,65 @@ from puna.errors import StorageError
 def write_atomic(path: Path, chunks: bytes | Iterable[bytes | memoryview]) -> None:
     """Write beside `path`, force to disk, rename into place.
 
+    What a killed writer of the same path left behind is removed.
+
     Raises:
         StorageError: the disk did not take it; what was at `path` is still there.
     """
     parts = [chunks] if isinstance(chunks, bytes) else chunks
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary, handle = _open_beside(path)
         with os.fdopen(handle, "wb") as file:
             for part in parts:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+            os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
-            f"cannot write {path.name}: {error.strerror}; what was there before is untouched",
+            f"cannot write {path.name}: {error.strerror or error}; "
+            "what was there before is untouched",
             where=str(path),
             remedy="free some space or choose another folder",
         ) from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def _open_beside(path: Path) -> tuple[Path, int]:
+    """Return a new file beside `path`, and its descriptor, locked for as long as it is open."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        _lock(folder)  # nobody sweeps between making a file and locking it
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            _sweep(left)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        _lock(handle)
+        return temporary, handle
+    finally:
+        os.close(folder)
+
+
+def _sweep(left: Path) -> None:
+    """Remove a file whose writer is gone: a lock ends with the process that held it."""
+    with suppress(OSError):
+        handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    with suppress(OSError):  # some network disks know no locks; there nothing is swept
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -44,8 +44,10 @@ def read_header(path: Path) -> dict[str, TensorRef]:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else None
-            if length is None or length > min(size - 8, _HEADER_BYTES):
+            if len(start) < 8:
+                raise _broken(path, f"it has {size} bytes, too few for a header")
+            length: int = struct.unpack("<Q", start)[0]
+            if length > min(size - 8, _HEADER_BYTES):
                 raise _broken(path, f"it says its header has {length} bytes, the file has {size}")
             raw = file.read(length)
     except OSError as error:
@@ -78,7 +80,7 @@ def _parse(raw: bytes, path: Path) -> dict[str, Any]:
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise _broken(path, f"its header is not JSON ({error})") from error
+        raise _broken(path, f"its header cannot be read ({error})") from error
     if not isinstance(header, dict):
         raise _broken(path, "its header is not a JSON object")
     return header
@@ -96,7 +98,7 @@ def _ref(path: Path, name: str, entry: Any, base: int, size: int) -> TensorRef:
         raise _broken(path, "needs dtype, shape and data_offsets", name)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _SIZES:
-        raise _broken(path, f"has the unknown dtype {dtype!r}", name)
+        raise _broken(path, f"has the unknown dtype {dtype!r:.40}", name)
     if not (_whole(shape) and _whole(offsets) and len(offsets) == 2 and len(shape) <= 8):
         raise _broken(path, "has a shape or offsets that are no whole numbers", name)
     start, end = offsets
@@ -123,5 +125,5 @@ def _check_tiling(refs: Mapping[str, TensorRef], path: Path, base: int, size: in
 
 def _broken(path: Path, reason: str, tensor: str | None = None) -> FormatError:
     what = f"{path.name} is not a sound safetensors file: "
-    what += reason if tensor is None else f"tensor {tensor[:120]!r} {reason}"
+    what += reason if tensor is None else f"tensor {tensor!r:.120} {reason}"
     return FormatError(what, where=str(path), remedy="download or save the file again")

@@ -8,7 +8,7 @@ from typing import Any
 
 from puna.errors import FormatError, SourceError
 
-_INDEX_BYTES = 256 << 20
+_INDEX_BYTES = 64 << 20
 
 
 def read_index(path: Path) -> dict[str, Path]:
@@ -29,20 +29,27 @@ def read_index(path: Path) -> dict[str, Path]:
     names = value.get("weight_map") if isinstance(value, dict) else None
     if not isinstance(names, dict) or not names:
         raise FormatError(f"{path.name} has no weight_map", where=str(path))
-    shards = {str(name): _shard(path, shard) for name, shard in names.items()}
-    for shard in set(shards.values()):
-        if not shard.is_file():
+    shards = {name: _shard(path, shard) for name, shard in names.items()}
+    for shard in sorted(set(shards.values())):
+        if not _is_file(shard):
             raise SourceError(
-                f"the shard {shard.name} is missing",
+                f"the shard {shard.name!r:.120} is missing",
                 where=str(path),
                 remedy="download it into the same folder",
             )
     return shards
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the disk, a folder that may not be entered
+        return False
+
+
 def _shard(index: Path, name: Any) -> Path:
     if not isinstance(name, str) or Path(name).name != name or name in {"", ".", ".."}:
         raise FormatError(
-            f"{index.name} names a shard outside its folder: {name!r}", where=str(index)
+            f"{index.name} names a shard outside its folder: {name!r:.120}", where=str(index)
         )
     return index.parent / name

@@ -56,7 +56,7 @@ class LinePlot:
 class Scores:
     """Metrics compared: a dot and the interval as a whisker, one row each.
 
-    Where all lie in [0, 1] they are shown as shares in percent. Names in `marked` stand out.
+    Where all are shares they are shown in percent. Names in `marked` stand out.
     """
 
     rows: Mapping[str, Metric]

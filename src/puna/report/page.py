@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,7 +13,7 @@ from puna.report.blocks import Block, Cell, Facts, Figures, LinePlot, Scores, Se
 from puna.report.markup import Markup, element, escape, join
 from puna.report.plot import line_plot
 from puna.report.record import Metric, Report
-from puna.report.scores import is_share, score_chart, spoken
+from puna.report.scores import score_chart, spoken
 
 _SHOWN = 60  # samples of a report on its page; its JSON has all
 _CELL = 1200  # characters of a sample's text on the page
@@ -45,16 +45,17 @@ def render_html(title: str, sections: Sequence[Section], *, subtitle: str = "") 
         for section in sections
     ]
     page = element("main", header, *body)
-    return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{page}\n</body>\n</html>\n'
+    return (
+        '<!doctype html>\n<html lang="en">\n'
+        f"<head>{head}</head>\n<body>\n{page}\n</body>\n</html>\n"
+    )
 
 
 def to_html(report: Report) -> str:
     """Return the page of one report: its figures, samples and environment."""
-    shares = {n: m for n, m in report.metrics.items() if is_share({n: m})}
-    others = {n: m for n, m in report.metrics.items() if n not in shares}
-    figures = [_metric_table(report.metrics)]
-    blocks: list[Block] = [Scores(shares, caption="Dot: value. Whisker: 95 % interval.")]
-    scores = (*(blocks if shares else ()), *(figures if others or not shares else ()))
+    shares = {name: metric for name, metric in report.metrics.items() if metric.unit == "share"}
+    chart = Scores(shares, caption="Dot: value. Whisker: 95 % interval.")
+    scores = (*((chart,) if shares else ()), _metric_table(report.metrics))
     facts = {**report.environment, "seed": str(report.seed)}
     sections = [
         Section("Scores", scores),
@@ -69,11 +70,13 @@ def _style() -> str:
     return files("puna.report").joinpath("style.css").read_text("utf-8")
 
 
-def _metric_table(metrics: Any) -> Table:
-    def row(name: str, m: Metric) -> tuple[Cell, ...]:
-        share = is_share({name: m})
-        low, high = spoken(m.low, share=share), spoken(m.high, share=share)
-        return name, spoken(m.value, share=share), f"{low} – {high}", m.n
+def _metric_table(metrics: Mapping[str, Metric]) -> Table:
+    def row(name: str, metric: Metric) -> tuple[Cell, ...]:
+        value, low, high = (
+            spoken(figure, share=metric.unit == "share")
+            for figure in (metric.value, metric.low, metric.high)
+        )
+        return name, value, f"{low} – {high}", metric.n
 
     rows = tuple(row(name, metric) for name, metric in metrics.items())
     return Table(("Metric", "Value", "95 % interval", "Rows"), rows)

@@ -23,13 +23,8 @@ def line_plot(plot: LinePlot) -> Markup:
     points = [point for series in plot.series for point in _finite(series.points)]
     if not points:
         return element("p", "No points to show.", class_="empty")
-    x_ticks = _inside(ticks((x for x, _ in points), 7), [x for x, _ in points])
-    y_ticks = ticks((y for _, y in points), 5)
-    xs = [x for x, _ in points]
-    low, high = min(xs), max(xs)
-    if low == high:
-        low, high = x_ticks[0], x_ticks[-1]
-    x = Scale(low, high, _LEFT, _WIDTH - _RIGHT)
+    x_ticks, x = _across([x for x, _ in points])
+    y_ticks = ticks(y for _, y in points)
     y = Scale(y_ticks[0], y_ticks[-1], _HEIGHT - _BOTTOM, _TOP)
     drawing = element(
         "svg",
@@ -52,9 +47,14 @@ def _finite(points: Sequence[Point]) -> list[Point]:
     return [point for point in points if all(map(math.isfinite, point))]
 
 
-def _inside(marks: tuple[float, ...], values: Sequence[float]) -> tuple[float, ...]:
-    kept = tuple(mark for mark in marks if min(values) <= mark <= max(values))
-    return kept if len(kept) > 1 else marks
+def _across(values: Sequence[float]) -> tuple[tuple[float, ...], Scale]:
+    """Ticks and scale of x: from edge to edge of the data, or around a single value."""
+    marks = ticks(values, 7)
+    low, high = min(values), max(values)
+    inside = tuple(mark for mark in marks if low <= mark <= high)
+    if len(inside) < 2:
+        inside, low, high = marks, marks[0], marks[-1]
+    return inside, Scale(low, high, _LEFT, _WIDTH - _RIGHT)
 
 
 def _y_axis(marks: tuple[float, ...], y: Scale) -> Iterator[Markup]:

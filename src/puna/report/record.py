@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 from puna.errors import FormatError
 
 _FORMAT = 1
+
+Unit = Literal["share", ""]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A figure with its 95 % interval [`low`, `high`], from `n` observations.
 
+    `unit` is `share` for a share of all, shown in percent; other figures have none.
+
     Raises:
-        FormatError: not finite, out of order, or from no observations.
+        FormatError: not finite, out of order, outside its unit, or from no observations.
     """
 
     value: float
     n: int
     low: float
     high: float
+    unit: Unit = ""
 
     def __post_init__(self) -> None:
         figures = (self.low, self.value, self.high)
         if not all(map(math.isfinite, figures)) or not self.low <= self.value <= self.high:
             raise FormatError(f"a metric needs low ≤ value ≤ high, not {figures}")
+        if self.unit not in get_args(Unit):
+            raise FormatError(f"a metric's unit is share or nothing, not {self.unit!r:.40}")
+        if self.unit == "share" and not 0 <= self.low <= self.high <= 1:
+            raise FormatError(f"a share lies between 0 and 1, unlike {figures}")
         if self.n < 1:
             raise FormatError("a metric needs at least one observation")
 
@@ -60,7 +69,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values."""
         plain: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain["metrics"] = {name: _figures(metric) for name, metric in self.metrics.items()}
+        plain["metrics"] = {name: asdict(metric) for name, metric in self.metrics.items()}
         plain["samples"] = [dict(row) for row in self.samples]
         plain["environment"] = dict(self.environment)
         return plain
@@ -97,16 +106,13 @@ class Report:
         )
 
 
-def _figures(metric: Metric) -> dict[str, float]:
-    return {"value": metric.value, "n": metric.n, "low": metric.low, "high": metric.high}
-
-
 def _metric(value: Any, where: str) -> Metric:
     row = _object(value, (field.name for field in fields(Metric)), where)
     n = _kind(row["n"], int, f"{where}.n")
     value, low, high = (_number(row[key], f"{where}.{key}") for key in ("value", "low", "high"))
+    unit = _kind(row["unit"], str, f"{where}.unit")
     try:
-        return Metric(value, n, low, high)
+        return Metric(value, n, low, high, unit)
     except FormatError as error:
         raise FormatError(error.what, where=where) from None
 
@@ -132,4 +138,7 @@ def _kind(value: Any, kind: type, where: str) -> Any:
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise FormatError(f"a report needs a number here, not {type(value).__name__}", where=where)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise FormatError("a report needs a smaller number here", where=where) from None

@@ -17,6 +17,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
+        """Return the place of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
@@ -24,8 +25,9 @@ def ticks(values: Iterable[float], count: int = 5) -> tuple[float, ...]:
     """Return about `count` round numbers, evenly spaced, that enclose all values."""
     found = list(values)
     low, high = min(found), max(found)
-    if high - low <= abs(high) * 1e-9:
-        pad = abs(high) / 2 or 0.5
+    size = max(abs(low), abs(high))
+    if high - low <= max(size * 1e-9, 1e-300):
+        pad = size / 2 or 0.5
         low, high = low - pad, high + pad
     step = _round_step((high - low) / count)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -33,11 +35,11 @@ def ticks(values: Iterable[float], count: int = 5) -> tuple[float, ...]:
 
 
 def tick_label(value: float, step: float) -> str:
-    """Return a tick's label with as many decimals as the step between ticks needs."""
+    """Return a tick's label with as many digits as tell it from those a step away."""
     size = max(abs(value), step)
     if size >= 1e6 or step < 1e-5:
-        return f"{value:.3g}"
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        return f"{value:.{max(3, math.ceil(math.log10(size / step)) + 2)}g}"
+    decimals = next(d for d in range(8) if math.isclose(round(step, d), step, rel_tol=1e-6))
     return f"{value:,.{decimals}f}"
 
 

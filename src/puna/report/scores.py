@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from puna.report.blocks import Scores
 from puna.report.markup import Markup, element
@@ -18,8 +18,8 @@ def score_chart(scores: Scores) -> Markup:
     """Return the chart, one row for each metric in the order given."""
     if not scores.rows:
         return element("p", "No scores to show.", class_="empty")
-    share = is_share(scores.rows)
     metrics = scores.rows.values()
+    share = all(metric.unit == "share" for metric in metrics)
     edges = [edge for m in metrics for edge in (m.low, m.high)]
     marks = tuple(i / 5 for i in range(6)) if share else ticks(edges)
     x = Scale(marks[0], marks[-1], _LEFT, _WIDTH - _RIGHT)
@@ -36,11 +36,6 @@ def score_chart(scores: Scores) -> Markup:
         aria_label=scores.caption or "scores with their 95 % intervals",
     )
     return element("div", drawing, class_="wide")
-
-
-def is_share(rows: Mapping[str, Metric]) -> bool:
-    """Return whether all are shares, to be shown in percent."""
-    return all(0 <= m.low and m.high <= 1 for m in rows.values())
 
 
 def spoken(value: float, *, share: bool) -> str:

@@ -36,17 +36,23 @@ def resolve(model: str | Path) -> Source:
     """
     if isinstance(model, str) and model in builtin_names():
         return Source(model, _BUILTIN / model)
-    path = Path(model).expanduser()
-    if (path / "config.json").is_file():
-        return Source(path.resolve().name, path)
-    if path.is_dir():
-        raise SourceError(
-            f"the folder {path} holds no config.json", remedy="give the folder of a checkpoint"
-        )
-    if path.exists():
-        raise SourceError(f"{path} is a file", remedy="give the folder that holds its config.json")
+    try:
+        path = Path(model).expanduser()
+        if (path / "config.json").is_file():
+            return Source(path.resolve().name, path)
+        if path.is_dir():
+            raise SourceError(
+                f"the folder {path} holds no config.json", remedy="give the folder of a checkpoint"
+            )
+        if path.exists():
+            raise SourceError(
+                f"{path} is a file", remedy="give the folder that holds its config.json"
+            )
+    except (OSError, RuntimeError) as error:  # a name too long, a folder barred, no such home
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"cannot open {str(model)!r:.120}: {reason}") from error
     raise SourceError(
-        f"there is no model {str(model)!r}",
+        f"there is no model {str(model)!r:.120}",
         remedy=f"give a folder, or a built-in name: {', '.join(builtin_names())}; "
         "a model of a hub must be downloaded to a folder first",
     )
@@ -80,8 +86,10 @@ def read_json(path: Path, *, what: str) -> dict[str, Any]:
 def find_license(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return the license as the folder states it: card, config, or first line of a license file."""
     for card in ("README.md", "MODEL_CARD.md"):
-        if found := re.search(r"^license:\s*(\S.*)$", _head(folder / card), re.M):
-            return found[1].strip()
+        head = _head(folder / card)
+        for key in ("license_name", "license"):  # a card that says `other` names it apart
+            if found := re.search(rf"^{key}:[ \t]*([^\s#].*)$", head, re.M):
+                return found[1].strip().strip("\"'")
     if isinstance(stated := config.get("license"), str) and stated:
         return stated
     for path in sorted(folder.glob("LICEN[SC]E*")):
@@ -93,6 +101,8 @@ def find_license(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 def _head(path: Path) -> str:
     try:
+        if not path.is_file():
+            return ""
         with path.open("rb") as file:
             return file.read(8192).decode("utf-8", "replace")
     except OSError:

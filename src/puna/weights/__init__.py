@@ -2,6 +2,7 @@
 
 from puna.weights.checkpoint import Checkpoint, checkpoint_dtype, open_checkpoint
 from puna.weights.fill import load_into
+from puna.weights.layout import to_ours, to_theirs
 from puna.weights.read import read_tensors
 from puna.weights.save import gather, save_folder, save_tensors
 
@@ -14,4 +15,6 @@ __all__ = [
     "read_tensors",
     "save_folder",
     "save_tensors",
+    "to_ours",
+    "to_theirs",
 ]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
 
 from puna.errors import SourceError, WeightsError
-from puna.formats import TensorRef, read_header, read_index
-from puna.weights.read import DTYPES, NAMES, MappedFile, nbytes, read_pickle
+from puna.formats import read_header, read_index
+from puna.weights.read import DTYPES, NAMES, MappedFile, nbytes, read_pickle, release
 
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -78,14 +80,14 @@ def _open(files: tuple[Path, ...], index: Mapping[str, Path] | None) -> Checkpoi
     for file in files:
         for name, dtype, size in _listing(file):
             if name in found:
-                raise WeightsError(f"tensor {name!r} stands in two shards", where=str(file))
+                raise WeightsError(f"tensor {name!r:.120} stands in two shards", where=str(file))
             found[name] = file
             if dtype is not None and dtype.is_floating_point:
                 sizes[dtype] += size
     if index is not None and index != found:
         odd = sorted(set(index.items()) ^ set(found.items()))[0]
         raise WeightsError(
-            f"index and shards disagree about tensor {odd[0]!r}",
+            f"index and shards disagree about tensor {odd[0]!r:.120}",
             where=str(odd[1]),
             remedy="download index and shards again, of one revision",
         )
@@ -102,20 +104,25 @@ def _listing(file: Path) -> Iterator[tuple[str, torch.dtype | None, int]]:
 
 
 def _safetensors(file: Path) -> Iterator[Entry]:
-    refs: dict[str, TensorRef] = read_header(file)
+    refs = read_header(file)
     if not refs:
         return
     mapped = MappedFile(file)
     for name, ref in sorted(refs.items(), key=lambda item: item[1].span):
-        size = ref.span[1] - ref.span[0]
-        yield Entry(name, file, size, mapped.tensor(ref), lambda r=ref: mapped.release(r))  # type: ignore[misc]
+        tensor = mapped.tensor(ref)
+        yield Entry(name, file, tensor.nbytes, tensor, partial(release, tensor))
 
 
 def _pickled(file: Path) -> Iterator[Entry]:
     tensors = read_pickle(file)
+    mapped = is_zipfile(file)
     for name in list(tensors):
         tensor = tensors.pop(name)
         if tensor.dtype not in NAMES:
-            raise WeightsError(f"tensor {name!r} has dtype {tensor.dtype}", where=str(file))
-        size = nbytes(tuple(tensor.shape), tensor.dtype)
-        yield Entry(name, file, size, tensor, lambda: None)
+            raise WeightsError(f"tensor {name!r:.120} has dtype {tensor.dtype}", where=str(file))
+        let_go = partial(release, tensor) if mapped else _keep
+        yield Entry(name, file, tensor.nbytes, tensor, let_go)
+
+
+def _keep() -> None:
+    """Let nothing go: memory of the heap goes when its tensor does."""

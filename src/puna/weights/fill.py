@@ -38,35 +38,36 @@ def load_into(
     total, done = sum(checkpoint.dtypes.values()), 0
     for entry in checkpoint.entries():
         place = table.by_theirs(entry.name)
+        done += entry.size if entry.tensor.dtype.is_floating_point else 0
+        if progress:
+            progress(done, total)
         if place is None or place.ours not in wanted:
             if table.reason_to_skip(entry.name) is None:
                 homeless.append(entry.name)
             continue
         if place.ours in filled:
-            raise WeightsError(f"tensor {entry.name!r} stands there twice", where=str(entry.file))
+            raise WeightsError(
+                f"tensor {entry.name!r:.120} stands there twice", where=str(entry.file)
+            )
         _check(entry, wanted[place.ours])
-        _assign(
-            module, place.ours, _prepare(entry, to_ours(entry.tensor, place.layout), dtype, device)
-        )
+        tensor = to_ours(entry.tensor, place.layout)
+        _assign(module, place.ours, _prepare(entry, tensor, dtype, device))
         filled.add(place.ours)
-        done += entry.size
-        if progress:
-            progress(done, total)
-    _refuse("have no place in this architecture", homeless, checkpoint)
+    _refuse("without a place in this architecture", homeless, checkpoint)
     missing = [table.by_ours(name).theirs for name in wanted if name not in filled]
-    _refuse("are missing", missing, checkpoint)
+    _refuse("missing", missing, checkpoint)
 
 
 def _check(entry: Entry, parameter: Tensor) -> None:
     if not entry.tensor.dtype.is_floating_point:
         raise WeightsError(
-            f"tensor {entry.name!r} holds {entry.tensor.dtype}, not floating-point weights",
+            f"tensor {entry.name!r:.120} holds {entry.tensor.dtype}, not floating-point weights",
             where=str(entry.file),
             remedy="use a checkpoint that is not quantized",
         )
     if entry.tensor.shape != parameter.shape:
         raise WeightsError(
-            f"tensor {entry.name!r} has shape {list(entry.tensor.shape)}, "
+            f"tensor {entry.name!r:.120} has shape {list(entry.tensor.shape)}, "
             f"but config.json asks for {list(parameter.shape)}",
             where=str(entry.file),
             remedy="use config and weights of one revision",
@@ -90,9 +91,10 @@ def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
 def _refuse(complaint: str, names: Iterable[str], checkpoint: Checkpoint) -> None:
     names = list(names)
     if names:
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        shown = ", ".join(f"{name!r:.120}" for name in names[:5])
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         raise WeightsError(
-            f"{len(names)} tensors {complaint}: {shown}",
+            f"tensors {complaint}: {shown}{more}",
             where=str(checkpoint.files[0].parent),
             remedy="check that config.json belongs to these weights",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
 import pickletools
@@ -29,6 +30,7 @@ DTYPES = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _PAGE = mmap.PAGESIZE
+_madvise = getattr(ctypes.CDLL(None), "madvise", None)
 
 
 class MappedFile:
@@ -45,22 +47,32 @@ class MappedFile:
         """Return the tensor as a view; the map lives as long as the view does."""
         dtype = DTYPES.get(ref.dtype)
         if dtype is None:
-            raise FormatError(f"dtype {ref.dtype} is not supported", where=str(ref.file))
+            raise FormatError(
+                f"a tensor of dtype {ref.dtype} is not supported",
+                where=str(ref.file),
+                remedy="use a checkpoint that is not quantized",
+            )
         if ref.span[0] == ref.span[1]:
             return torch.empty(ref.shape, dtype=dtype)
         view = torch.frombuffer(
             self._map, dtype=torch.uint8, count=ref.span[1] - ref.span[0], offset=ref.span[0]
         )
         if view.data_ptr() % dtype.itemsize:
-            view = view.clone()
+            mapped, view = view, view.clone()
+            release(mapped)
         return view.view(dtype).view(ref.shape)
 
-    def release(self, ref: TensorRef) -> None:
-        """Give back the pages of a tensor that was copied, so that it is not held twice."""
-        start = -(-ref.span[0] // _PAGE) * _PAGE
-        length = ref.span[1] // _PAGE * _PAGE - start
-        if length > 0:
-            self._map.madvise(mmap.MADV_DONTNEED, start, length)
+
+def release(mapped: Tensor) -> None:
+    """Give back the pages of a mapped tensor that was copied, so that it is not held twice.
+
+    Only for views of a file: memory of the heap would lose what it holds.
+    """
+    address = mapped.data_ptr()
+    start = -(-address // _PAGE) * _PAGE
+    length = (address + mapped.nbytes) // _PAGE * _PAGE - start
+    if length > 0 and _madvise is not None:
+        _madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -88,6 +100,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         _check_zip(path)
     try:
         value: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)  # noqa: TID251
+    except OSError as error:
+        raise SourceError(f"cannot read {path.name}: {error.strerror}", where=str(path)) from error
     except Exception as error:  # torch raises many kinds for a broken or hostile file
         raise FormatError(
             f"{path.name} is refused: {_reason(path, zipped)}",
@@ -96,11 +110,22 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
         value = value["state_dict"]
-    if not isinstance(value, dict) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items()
-    ):
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise FormatError(f"{path.name} is not a table of tensors", where=str(path))
-    return value
+    return {name: _plain(path, name, tensor) for name, tensor in value.items()}
+
+
+def _plain(path: Path, name: str, tensor: Any) -> Tensor:
+    """Return a tensor whose every number lies in the file: none sparse, absent or repeated."""
+    plain = (
+        isinstance(tensor, Tensor)
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and nbytes(tuple(tensor.shape), tensor.dtype) <= tensor.untyped_storage().nbytes()
+    )
+    if not plain:
+        raise FormatError(f"{path.name} holds {name!r:.120}, not a plain tensor", where=str(path))
+    return tensor.detach()  # type: ignore[no-any-return]
 
 
 def _check_zip(path: Path) -> None:
@@ -122,9 +147,10 @@ def _reason(path: Path, zipped: bool) -> str:
         if zipped:
             with zipfile.ZipFile(path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
-                raw = archive.read(name)
+                raw = archive.open(name).read(1 << 20)
         else:
-            raw = path.read_bytes()[: 1 << 20]
+            with path.open("rb") as file:
+                raw = file.read(1 << 20)
         strings: list[str] = []
         for code, value, _ in pickletools.genops(raw):
             if code.name == "GLOBAL" and not str(value).startswith(("torch", "collections")):

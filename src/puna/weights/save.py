@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from puna.errors import PunaError, StorageError
 from puna.families import NameTable
-from puna.formats import write_atomic, write_header
+from puna.formats import read_index, write_atomic, write_header
 from puna.weights.layout import to_theirs
 from puna.weights.read import NAMES, nbytes
 
 _SHARD_BYTES = 5_000_000_000
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def gather(module: nn.Module, table: NameTable) -> Iterator[tuple[str, Tensor]]:
@@ -34,29 +37,57 @@ def save_folder(
     dtype: torch.dtype | None = None,
     shard_bytes: int = _SHARD_BYTES,
 ) -> None:
-    """Write config.json and safetensors, sharded above `shard_bytes`, each renamed into place.
+    """Write config.json and safetensors, sharded above `shard_bytes`, over what is there.
+
+    One step puts the new weights in place of the old: a kill before it leaves the old model, a
+    kill after it the new one. Then the old weights go.
 
     Raises:
-        StorageError: the disk did not take it; each file is whole, the old one or the new one.
+        StorageError: the disk did not take it; the old weights are still there.
     """
-    kinds = {p.dtype if dtype is None else dtype for p in module.parameters()}
     shards = _shards(module, table, dtype, shard_bytes)
-    index: dict[str, str] = {}
-    for number, names in enumerate(shards, 1):
-        file = (
-            "model.safetensors"
-            if len(shards) == 1
-            else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        )
-        chosen = ((n, t) for n, t in gather(module, table) if n in names)
-        save_tensors(folder / file, names, chosen, dtype)
-        index.update(dict.fromkeys(names, file))
+    old = _old_shards(folder)
+    files = _shard_names(len(shards), taken=old)
+    tensors = gather(module, table)
+    for file, shapes in zip(files, shards, strict=True):
+        save_tensors(folder / file, shapes, islice(tensors, len(shapes)), dtype)
     if len(shards) > 1:
+        index = {name: file for file, names in zip(files, shards, strict=True) for name in names}
         body = {"metadata": {"total_size": _total(module, dtype)}, "weight_map": index}
-        write_atomic(folder / "model.safetensors.index.json", _json(body))
-        (folder / "model.safetensors").unlink(missing_ok=True)
+        write_atomic(folder / _INDEX, _json(body))
+    _remove(folder, {*old, _SINGLE if len(shards) > 1 else _INDEX} - set(files))
+    kinds = {p.dtype if dtype is None else dtype for p in module.parameters()}
     stated = str(max(kinds, key=str)).removeprefix("torch.")
     write_atomic(folder / "config.json", _json({**_without_dtype(config), "dtype": stated}))
+
+
+def _shard_names(number: int, *, taken: set[str]) -> list[str]:
+    """Return names of new files; none is of the model that stands there, so it stays whole."""
+    if number == 1:
+        return [_SINGLE]  # one file is replaced by one rename
+    for stem in chain(["model"], (f"model-v{n}" for n in count(2))):
+        names = [f"{stem}-{n:05d}-of-{number:05d}.safetensors" for n in range(1, number + 1)]
+        if taken.isdisjoint(names):
+            break
+    return names
+
+
+def _old_shards(folder: Path) -> set[str]:
+    try:
+        names = {shard.name for shard in read_index(folder / _INDEX).values()}
+    except PunaError:  # no index, or one that no model can be loaded by
+        return set()
+    return {name for name in names if name.endswith(".safetensors")}
+
+
+def _remove(folder: Path, names: set[str]) -> None:
+    for name in sorted(names):
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot remove the old weights {name}: {error.strerror}", where=str(folder)
+            ) from error
 
 
 def save_tensors(
@@ -71,7 +102,7 @@ def save_tensors(
         yield write_header({n: (NAMES[kind], shape) for n, (kind, shape) in shapes.items()})
         for _, tensor in tensors:
             flat = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
-            yield memoryview(flat.reshape(-1).view(torch.uint8).numpy())
+            yield flat.reshape(-1).view(torch.uint8).numpy().data
 
     write_atomic(path, chunks())
 
@@ -101,4 +132,4 @@ def _without_dtype(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -1,0 +1,130 @@
+"""Walk a built model: put updates beside its linear maps, and merge them in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from puna.adapter.lora import LoraLinear, Update
+from puna.errors import AdapterError
+from puna.families import NameTable
+from puna.model import Decoder, Linear
+
+
+def attach(
+    model: Decoder,
+    table: NameTable,
+    *,
+    rank: int,
+    alpha: float,
+    targets: Collection[str] = (),
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> int:
+    """Put a fresh adapter on a model and return its slot; its parameters alone require gradients.
+
+    A is uniform within ±1/√in and B is zero, so that training starts from the base.
+
+    Args:
+        model: the built decoder.
+        table: the names of its family.
+        rank: of every update.
+        alpha: the update is scaled by alpha / rank.
+        targets: last parts of published module names, such as `q_proj`; none means all linear
+            maps of attention and feed-forward network, routers left out.
+        dropout: share of inputs dropped in training.
+        seed: of A.
+
+    Raises:
+        AdapterError: a target that no module has, or a rank that cannot be.
+    """
+    if rank < 1 or not alpha > 0 or not 0 <= dropout < 1:
+        raise AdapterError(
+            f"rank {rank}, alpha {alpha:g}, dropout {dropout:g} cannot be",
+            remedy="rank at least 1, alpha above 0, dropout from 0 to below 1",
+        )
+    chosen = _choose(model, table, targets)
+    slot = free_slot(model)
+    generator = torch.Generator().manual_seed(seed)
+    model.requires_grad_(False)
+    for name, linear in chosen.items():
+        outputs, inputs = linear.weight.shape
+        a = (torch.rand(rank, inputs, generator=generator) * 2 - 1) / inputs**0.5
+        update = Update(a, torch.zeros(outputs, rank), scale=alpha / rank, dropout=dropout)
+        add(model, name, slot, update.to(model.device))
+    return slot
+
+
+def merge(model: Decoder, slot: int) -> None:
+    """Fold an adapter into the base's weights, in this model, and drop it."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoraLinear):
+            module.merge(slot)
+            if not module.updates:
+                _replace(model, name, _plain(module))
+
+
+def free_slot(model: Decoder) -> int:
+    """Return a slot number that no adapter of this model has."""
+    used = {int(key) for m in model.modules() if isinstance(m, LoraLinear) for key in m.updates}
+    return max(used, default=-1) + 1
+
+
+def find(model: Decoder, name: str) -> Linear | LoraLinear | None:
+    """Return the linear map of that dotted name, adapted or not, or None where there is none."""
+    try:
+        module = model.get_submodule(name)
+    except AttributeError:
+        return None
+    return module if isinstance(module, Linear | LoraLinear) else None
+
+
+def add(model: Decoder, name: str, slot: int, update: Update) -> None:
+    """Put an update beside the linear map `name`."""
+    module = model.get_submodule(name)
+    if isinstance(module, Linear):
+        module = LoraLinear(module)
+        _replace(model, name, module)
+    assert isinstance(module, LoraLinear)
+    module.updates[str(slot)] = update
+
+
+def adapted(model: Decoder, slot: int) -> dict[str, Update]:
+    """Return the updates of one adapter by the dotted names of their linear maps."""
+    found: dict[str, Update] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLinear) and str(slot) in module.updates:
+            update = module.updates[str(slot)]
+            assert isinstance(update, Update)
+            found[name] = update
+    return found
+
+
+def _choose(
+    model: Decoder, table: NameTable, targets: Collection[str]
+) -> dict[str, Linear | LoraLinear]:
+    linears = {n: m for n, m in model.named_modules() if isinstance(m, Linear | LoraLinear)}
+    if not targets:
+        return {name: m for name, m in linears.items() if not name.endswith(".router")}
+    last = {name: table.their_module(name).theirs.rpartition(".")[2] for name in linears}
+    for target in targets:
+        if target not in last.values():
+            raise AdapterError(
+                f"no module of this model is called {target!r}",
+                remedy=f"known: {', '.join(sorted(set(last.values())))}",
+            )
+    return {name: m for name, m in linears.items() if last[name] in targets}
+
+
+def _plain(module: LoraLinear) -> Linear:
+    outputs, inputs = module.weight.shape
+    with torch.device("meta"):
+        linear = Linear(inputs, outputs, bias=module.bias is not None)
+    linear.weight, linear.bias = module.weight, module.bias
+    return linear
+
+
+def _replace(model: Decoder, name: str, module: torch.nn.Module) -> None:
+    owner, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(owner), leaf, module)

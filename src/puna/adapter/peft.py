@@ -1,0 +1,183 @@
+"""PEFT's folder layout, both ways: adapter_config.json and adapter_model.safetensors."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from puna.adapter.attach import add, adapted, find, free_slot
+from puna.adapter.lora import Update
+from puna.errors import AdapterError, SourceError
+from puna.families import NameTable
+from puna.formats import write_atomic
+from puna.model import Decoder
+from puna.source import read_json
+from puna.weights import read_tensors, save_tensors, to_ours, to_theirs
+
+_CONFIG = "adapter_config.json"
+_TENSORS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+_PART = re.compile(r"(?P<module>.+)\.lora_(?P<part>[AB])\.weight")
+# What changes nothing here: what the tensors themselves say, what only training reads, notes.
+_INERT = {
+    "auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights",
+    "layers_pattern", "layers_to_transform", "lora_dropout", "exclude_modules", "peft_version",
+    "rank_pattern", "revision", "target_modules", "task_type", "megatron_core", "qalora_group_size",
+    "ensure_weight_tying",
+}  # fmt: skip
+_READ = {"peft_type", "r", "lora_alpha", "alpha_pattern", "use_rslora", "bias"}
+
+
+def read_adapter(folder: Path, model: Decoder, table: NameTable) -> int:
+    """Put the adapter in `folder` on a model and return its slot.
+
+    Raises:
+        SourceError: no adapter there.
+        FormatError: files that are not what they claim to be.
+        AdapterError: another kind of adapter, or one that does not fit this model; names the
+            key, module or tensor.
+    """
+    config = read_json(folder / _CONFIG, what="adapter config")
+    _check(config, folder)
+    file = next((f for f in (folder / _TENSORS, folder / "adapter_model.bin") if f.is_file()), None)
+    if file is None:
+        raise SourceError("the adapter has no weights", where=str(folder / _TENSORS))
+    pairs = _pairs(read_tensors(file), file)
+    updates = {}
+    for module, parts in pairs.items():
+        name, update = _update(module, parts, config, model, table, file)
+        updates[name] = update
+    slot = free_slot(model)
+    for name, update in updates.items():
+        add(model, name, slot, update.to(model.device).eval().requires_grad_(False))
+    return slot
+
+
+def write_adapter(folder: Path, model: Decoder, slot: int, table: NameTable, *, base: str) -> None:
+    """Write one adapter of a model so that PEFT loads it; the config comes last.
+
+    Args:
+        folder: is made if it is not there.
+        model, slot, table: whose and which.
+        base: what the base model is called, for those who read the config.
+
+    Raises:
+        StorageError: the disk did not take it; what was there before is still there.
+    """
+    updates = adapted(model, slot)
+    if not updates:
+        raise AdapterError(f"the model has no adapter in slot {slot}")
+    tensors: dict[str, Tensor] = {}
+    targets, ranks, dropouts = set(), set(), set()
+    for name, update in updates.items():
+        module = table.their_module(name)
+        targets.add(module.theirs.rpartition(".")[2])
+        ranks.add((update.a.shape[0], update.scale * update.a.shape[0]))
+        dropouts.add(update.dropout)
+        stem = f"{_PREFIX}{module.theirs}.lora_"
+        tensors[f"{stem}A.weight"] = update.a.detach()
+        tensors[f"{stem}B.weight"] = to_theirs(update.b.detach(), module.layout)
+    if len(ranks) > 1 or len(dropouts) > 1:
+        raise AdapterError("an adapter of several ranks or scales cannot be written")
+    rank, alpha = ranks.pop()
+    shapes = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+    save_tensors(folder / _TENSORS, shapes, tensors.items())
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": dropouts.pop(),
+        "target_modules": sorted(targets),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "modules_to_save": None,
+    }
+    write_atomic(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def _check(config: Mapping[str, Any], folder: Path) -> None:
+    def wrong(what: str) -> AdapterError:
+        return AdapterError(what, where=str(folder / _CONFIG), remedy="use a plain LoRA adapter")
+
+    if config.get("peft_type") != "LORA":
+        raise wrong(f"the adapter is of type {config.get('peft_type')!r:.40}, not LORA")
+    if config.get("bias", "none") != "none":
+        raise wrong("the adapter trains biases, which is not supported")
+    for key in ("r", "lora_alpha"):
+        value = config.get(key)
+        if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
+            raise wrong(f"{key} must be a number above zero, not {value!r:.40}")
+    for key, value in config.items():
+        if value and key not in _INERT and key not in _READ:
+            raise wrong(f"the adapter sets {key} = {value!r:.60}, which is not supported")
+
+
+def _pairs(tensors: Mapping[str, Tensor], file: Path) -> dict[str, dict[str, Tensor]]:
+    pairs: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        match = _PART.fullmatch(name.removeprefix(_PREFIX))
+        if match is None:
+            raise AdapterError(
+                f"tensor {name!r:.120} is no part of a LoRA update of a linear map",
+                where=str(file),
+                remedy="train the adapter on linear modules of attention and feed-forward only",
+            )
+        pairs[match["module"]][match["part"]] = tensor
+    if not pairs:
+        raise AdapterError("the adapter holds no tensors", where=str(file))
+    return pairs
+
+
+def _update(
+    module: str,
+    parts: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    model: Decoder,
+    table: NameTable,
+    file: Path,
+) -> tuple[str, Update]:
+    """Return our name of the linear map that `module` is, and its update."""
+    target = table.our_module(module)
+    linear = None if target is None else find(model, target.ours)
+    if target is None or linear is None:
+        raise AdapterError(
+            f"the adapter is for a module {module!r:.120} that this model does not have",
+            where=str(file),
+            remedy="use it with the base model it was trained on",
+        )
+    if set(parts) != {"A", "B"}:
+        raise AdapterError(f"lora_A or lora_B of {module!r:.120} is missing", where=str(file))
+    a, b = parts["A"].float(), parts["B"].float()
+    outputs, inputs = linear.weight.shape
+    rank = a.shape[0]
+    if a.shape != (rank, inputs) or b.shape != (outputs, rank) or rank == 0:
+        raise AdapterError(
+            f"the update of {module!r:.120} has shapes {list(a.shape)} and {list(b.shape)}, "
+            f"but the module maps {inputs} to {outputs}",
+            where=str(file),
+            remedy="use it with the base model it was trained on",
+        )
+    alpha = _alpha(module, config, file)
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    ready = to_ours(b, target.layout).contiguous()
+    return target.ours, Update(a.clone(), ready.clone(), scale=scale)
+
+
+def _alpha(module: str, config: Mapping[str, Any], file: Path) -> float:
+    pattern = config.get("alpha_pattern") or {}
+    for key, value in pattern.items():
+        if not re.fullmatch(r"[\w.]+", key):
+            raise AdapterError(f"alpha_pattern {key!r:.60} is not a module name", where=str(file))
+        if module == key or module.endswith(f".{key}"):
+            return float(value)
+    return float(config["lora_alpha"])

@@ -1,0 +1,36 @@
+"""Cross-entropy of what is learned, and its gradient, with never more than a few logits at once."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from puna.data import Batch
+from puna.model import Decoder, Rows, Segments
+
+# Logits held at a time, as a count of float32 values (64 MiB).
+_LOGITS = 1 << 24
+
+
+def backward(model: Decoder, batch: Batch, *, learned: int, rows: Rows) -> float:
+    """Add the gradient of `sum of cross-entropy / learned` to the parameters; return that loss.
+
+    The head runs over a slice of rows at a time: each slice's gradient goes into the hidden
+    states at once and its logits are freed, so memory does not grow with rows × vocabulary.
+    """
+    device = model.device
+    ctx = Segments(batch.lengths, rows=rows, device=device)
+    hidden = model(batch.ids.to(device), ctx.positions, ctx)
+    said = hidden.index_select(0, batch.rows.to(device))
+    leaf = said.detach().requires_grad_()
+    targets = batch.targets.to(device)
+    vocab = model.embed.tokens.shape[0]
+    step = max(1, _LOGITS // vocab)
+    total = torch.zeros((), device=device)
+    for at in range(0, len(targets), step):
+        logits = model.head(leaf[at : at + step])
+        loss = F.cross_entropy(logits, targets[at : at + step], reduction="sum") / learned
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    said.backward(leaf.grad)  # type: ignore[no-untyped-call]
+    return float(total)
