@@ -8,7 +8,7 @@ demo: env
 	$(PY) examples/demo.py
 
 test: check
-	$(PY) -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
 
 check: env
 	$(PY) -m ruff check src tests recipes bench examples

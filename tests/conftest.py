@@ -18,6 +18,14 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def cria_folder() -> Path:
+    """The folder of the model that ships inside."""
+    from puna.source import resolve
+
+    return resolve("cria").path
+
+
 @pytest.fixture(autouse=True)
 def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test sees or touches the user's own state folder."""

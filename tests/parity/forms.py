@@ -197,7 +197,12 @@ FORMS = (
     Form(
         "falcon-rw-12-heads",
         _falcon(
-            alibi=True, multi_query=False, parallel_attn=False, bias=True, num_attention_heads=12
+            alibi=True,
+            multi_query=False,
+            parallel_attn=False,
+            bias=True,
+            num_attention_heads=12,
+            hidden_size=72,
         ),
     ),
     Form("bloom-6-heads", _bloom(), "eager"),

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from puna.errors import FormatError, UsageError
@@ -99,6 +99,8 @@ def test_bootstrap_of_few_values_has_the_exact_edges() -> None:
     assert bootstrap([7.5], 3) == Metric(7.5, 1, 7.5, 7.5)
     same = bootstrap([0.1] * 7, 3)
     assert (same.low, same.value, same.high) == pytest.approx((0.1, 0.1, 0.1))
+    for seed in range(20):  # rounding must not put the mean outside
+        bootstrap([0.1] * 9, seed, weights=[0.1 * i for i in range(1, 10)])
 
 
 def test_bootstrap_of_many_values_is_near_the_normal_interval() -> None:
@@ -345,6 +347,7 @@ def test_shares_are_percent_and_other_figures_are_not() -> None:
     assert "87.5 %" in texts
     assert "0.625" in texts  # nats per token lie between 0 and 1 as well, but are no share
     assert "62.5 %" not in texts
+    assert {"52.9 % – 97.8 %", "0.5 – 0.75"} <= set(texts)
     assert len(Page(to_html(report())).every("g", "score")) == 1
 
 
@@ -410,6 +413,8 @@ def test_plot_contains_the_points(points: tuple[tuple[float, float], ...]) -> No
     line = Page(html).every("polyline")
     assert len(line) == 1
     places = [tuple(map(float, pair.split(","))) for pair in line[0]["points"].split()]
+    up = [y for _, y in points].index(max(y for _, y in points))
+    assert places[up][1] == min(y for _, y in places)  # the drawing's y grows downward
     width = points[-1][0] - points[0][0]
     heights = [0.0, *(y for _, y in points)]
     tall = max(heights) - min(heights)
@@ -458,6 +463,8 @@ def test_every_drawing_stays_within_its_frame(points: list[tuple[float, float]])
 
 
 @given(st.lists(st.floats(-1e15, 1e15), min_size=1, max_size=6), st.integers(3, 9))
+@example([1e9, 1e9 + 100], 5)
+@example([0.0, 5e-324], 5)
 def test_ticks_enclose_all_values_evenly_and_their_labels_tell_them(
     values: list[float], count: int
 ) -> None:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puna.model import Linear, Rows
-from puna.model.linear import product
+from puna.model import Linear, Rows, product
 
 
 class Update(nn.Module):

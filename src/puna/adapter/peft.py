@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from puna.adapter.attach import add, adapted, find, free_slot
+from puna.adapter.attach import adapted, add, find, free_slot
 from puna.adapter.lora import Update
 from puna.errors import AdapterError, SourceError
 from puna.families import NameTable

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from puna.cli.opening import Opening
-from puna.cli.show import note, out, print_json, progress
+from puna.cli.show import bars, note, out, print_json
 
 
 def eval_command(
@@ -39,13 +39,13 @@ def eval_command(
     from puna.jobs import evaluate_file, report_page
 
     lm = (opening or Opening()).open(model)
-    with progress("scoring", "rows") as update:
+    with bars() as bar:
         report = evaluate_file(
             lm,
             task,
             subject=model,
             max_tokens=max_tokens,
-            on_progress=lambda done, total: update(done, total, ""),
+            on_progress=bar("scoring", "rows"),
         )
     if html:
         report_page(report, html)

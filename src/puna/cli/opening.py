@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from puna.cli.show import progress
+from puna.cli.show import bars
 
 if TYPE_CHECKING:
     from puna.generate import LanguageModel
@@ -33,14 +33,14 @@ class Opening:
         from puna.generate import LanguageModel
         from puna.load import load_parts
 
-        with progress("loading", "bytes") as update:
+        with bars() as bar:
             parts = load_parts(
                 model,
                 adapter=self.adapter,
                 dtype=self.dtype,
                 device=self.device,
                 ignore_keys=self.ignore_key,
-                progress=lambda done, total: update(done, total, ""),
+                progress=bar("loading", "B"),
             )
         return LanguageModel(parts)
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+
+class Update(Protocol):
+    """Move a bar to `done` of `total`, with a remark beside it."""
+
+    def __call__(self, done: float, total: float, remark: str = "") -> None:
+        """See the class."""
+
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -43,23 +53,47 @@ def print_json(value: Any) -> None:
 
 
 @contextmanager
-def progress(title: str, unit: str) -> Iterator[Callable[[float, float, str], None]]:
-    """Yield `update(done, total, remark)`; a bar with rate and time left on a terminal."""
-    bar = Progress(
+def bars() -> Iterator[Callable[[str, str], Update]]:
+    """Yield `bar(title, unit)`, which returns `update(done, total, remark="")` of a new bar.
+
+    Bars show rate and time left, on stderr, and only once the work has lasted a second.
+    """
+    shown = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TextColumn("{task.fields[remark]}"),
+        TextColumn("{task.fields[rate]}{task.fields[remark]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=err,
-        transient=False,
     )
-    task = bar.add_task(f"{title} ({unit})", total=None, remark="")
+    began = time.monotonic()
 
-    def update(done: float, total: float, remark: str = "") -> None:
-        bar.update(task, completed=done, total=total, remark=remark)
+    def bar(title: str, unit: str) -> Update:
+        task: list[TaskID] = []
 
-    with bar:
-        yield update
+        def update(done: float, total: float, remark: str = "") -> None:
+            if not task:
+                task.append(shown.add_task(title, total=total, rate="", remark=""))
+            speed = shown.tasks[shown.task_ids.index(task[0])].speed
+            rate = f"{_short(speed)} {unit}/s  " if speed else ""
+            shown.update(task[0], completed=done, total=total, rate=rate, remark=remark)
+            if not shown.live.is_started and time.monotonic() - began > 1:
+                shown.start()
+
+        return update
+
+    try:
+        yield bar
+    finally:
+        if shown.live.is_started:
+            shown.stop()
+
+
+def _short(number: float) -> str:
+    for unit in ("", "k", "M"):
+        if number < 1000:
+            return f"{number:.3g} {unit}".strip() if unit else f"{number:.3g}"
+        number /= 1000
+    return f"{number:.3g} G"

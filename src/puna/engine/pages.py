@@ -28,11 +28,10 @@ class PagePool:
         self, spec: ModelSpec, *, limit: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.limit = limit
-        self._shapes = [(layer.mixer.kv_heads, layer.mixer.head_dim) for layer in spec.layers]
-        self._kind = {"dtype": dtype, "device": device}
+        shapes = [(layer.mixer.kv_heads, layer.mixer.head_dim) for layer in spec.layers]
         self._made = 1
         self._free: list[int] = []
-        self.keys = [torch.zeros(PAGE, *s, dtype=dtype, device=device) for s in self._shapes]
+        self.keys = [torch.zeros(PAGE, *s, dtype=dtype, device=device) for s in shapes]
         self.values = [torch.zeros_like(k) for k in self.keys]
 
     @property
@@ -50,6 +49,7 @@ class PagePool:
         del self._free[len(self._free) - count :]
         return taken
 
+    @torch.inference_mode()
     def give_back(self, pages: Sequence[int], *, wipe: bool = False) -> None:
         """Return pages to the pool; `wipe` those of a sequence whose values were not finite.
 
@@ -65,7 +65,7 @@ class PagePool:
         more = min(max(self._made, 64), self.limit - (self._made - 1))
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
-                new = torch.zeros((self._made + more) * PAGE, *old.shape[1:], **self._kind)  # type: ignore[arg-type]
+                new = old.new_zeros((self._made + more) * PAGE, *old.shape[1:])
                 new[: len(old)] = old
                 store[layer] = new
         self._free.extend(range(self._made + more - 1, self._made - 1, -1))

@@ -48,6 +48,8 @@ class Row:
     groups: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.choices is not None and self.answer is None:
+            raise DataError("choices need an answer, which is one of them", remedy=_FORMS)
         given = (self.answer, self.pattern, self.continuation)
         if sum(part is not None for part in given) != 1:
             raise DataError("a row needs exactly one way to be judged", remedy=_FORMS)

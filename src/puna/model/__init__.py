@@ -11,7 +11,7 @@ from puna.model.attend import AttentionRule, attend
 from puna.model.context import Context, Rows
 from puna.model.decoder import Decoder, build
 from puna.model.initialize import initialize
-from puna.model.linear import Linear
+from puna.model.linear import Linear, product
 from puna.model.segments import Segments
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "attend",
     "build",
     "initialize",
+    "product",
 ]

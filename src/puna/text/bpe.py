@@ -13,11 +13,14 @@ import tokenizers
 
 from puna.errors import TokenizerError
 from puna.text.files import read_text
-from puna.text.ids import check_text, unknown_id
+from puna.text.ids import check_text, short, unknown_id
 from puna.text.settings import AddedToken, Settings
 from puna.text.stream import ByteDetokenizer, Detokenizer, WindowDetokenizer
 
 _T = TypeVar("_T")
+_TEXT = "the text cannot be encoded"
+_IDS = "the ids cannot be decoded"
+_MOST_GROWTH = 1_000  # characters that published replacements may make of one; they make one
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class JsonTokenizer:
         own = iter(spans)
         seen = 0
         result: list[tuple[int, int]] = []
+        if finished.special_tokens_mask.count(0) != count:
+            raise TokenizerError("the tokenizer adds text of its own, so its ids have no place")
         for inserted in finished.special_tokens_mask:
             if inserted:
                 result.append((0, 0) if not seen else (len(text), len(text)))
@@ -115,10 +120,10 @@ class JsonTokenizer:
         return token
 
     def _encoding(self, text: str) -> Any:
-        return _guard(partial(self._library.encode, text, add_special_tokens=False), "the text")
+        return _guard(partial(self._library.encode, text, add_special_tokens=False), _TEXT)
 
     def _ordinary(self, text: str) -> Any:
-        encoding = _guard(partial(self._plain, text), "the text")
+        encoding = _guard(partial(self._plain, text), _TEXT)
         stray = self.special_ids.intersection(encoding.ids) - {self._unk}
         if stray:
             raise TokenizerError(
@@ -130,13 +135,13 @@ class JsonTokenizer:
     def _finished(self, encoding: Any, add_special: bool) -> Any:
         if self._processor is None or not add_special:
             return encoding
-        return _guard(partial(self._processor.process, encoding, None, True), "the text")
+        return _guard(partial(self._processor.process, encoding, None, True), _TEXT)
 
     def _library_decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
         for token in ids:
             self.piece(token)
         kept = [int(token) for token in ids if not (skip_special and token in self.special_ids)]
-        text: str = self._library.decode(kept, skip_special_tokens=False)
+        text: str = _guard(partial(self._library.decode, kept, skip_special_tokens=False), _IDS)
         return text
 
     def _byte_detokenizer(self, skip_special: bool) -> ByteDetokenizer:
@@ -170,10 +175,15 @@ def load_json(path: Path, settings: Settings, files: tuple[Path, ...]) -> JsonTo
         TokenizerError: not a tokenizer.json, or it contradicts the files beside it.
     """
     source = read_text(path)
-    library = _guard(partial(tokenizers.Tokenizer.from_str, source), path.name, path)
+    failure = f"{path.name} is not a tokenizer.json"
+    library = _guard(partial(tokenizers.Tokenizer.from_str, source), failure, path)
+    parts = json.loads(library.to_str())
+    _check_growth(parts, path)
     # Cutting and filling are the caller's business; a published setting must not cut in silence.
     library.no_truncation()
     library.no_padding()
+    if getattr(library.model, "dropout", None):
+        library.model.dropout = None  # merges left out at random are for training it
     _add_tokens(library, settings, path)
     processor = library.post_processor
     library.post_processor = None
@@ -194,7 +204,7 @@ def load_json(path: Path, settings: Settings, files: tuple[Path, ...]) -> JsonTo
         _library=library,
         _plain=_Ordinary(library),
         _processor=processor,
-        _decoding=_decoding(library),
+        _decoding=_decoding(parts["decoder"] or {}),
         _added=added,
         _unk=roles.unk,
     )
@@ -215,7 +225,23 @@ class _Ordinary:
         return self._copy.encode(text, add_special_tokens=False)
 
 
-def _guard(call: Callable[[], _T], what: str, path: Path | None = None) -> _T:
+def _check_growth(parts: dict[str, Any], path: Path) -> None:
+    """Refuses replacements that multiply: a few hundred bytes could make gigabytes of a letter."""
+    steps = [parts["normalizer"] or {}, parts["decoder"] or {}]
+    growth = 1
+    while steps:
+        step = steps.pop()
+        growth *= max(len(step.get("content", "")), len(step.get("prepend", "")), 1)
+        steps += [*step.get("normalizers", ()), *step.get("decoders", ())]
+    if growth > _MOST_GROWTH:
+        raise TokenizerError(
+            f"{path.name} replaces a character by up to {growth:,}, at most {_MOST_GROWTH} "
+            "are allowed",
+            where=str(path),
+        )
+
+
+def _guard(call: Callable[[], _T], failure: str, path: Path | None = None) -> _T:
     """Calls the native library; its errors, panics too, become a `TokenizerError`."""
     try:
         return call()
@@ -223,9 +249,7 @@ def _guard(call: Callable[[], _T], what: str, path: Path | None = None) -> _T:
         raise
     except BaseException as exc:
         # A panic of the native code is no Exception, hence the wide net.
-        reason = " ".join(str(exc).split())[:200]
-        verb = "is not a tokenizer.json" if path else "cannot be encoded"
-        raise TokenizerError(f"{what} {verb}: {reason}", where=str(path or "") or None) from None
+        raise TokenizerError(f"{failure}: {short(exc)}", where=str(path or "") or None) from None
 
 
 def _add_tokens(library: Any, settings: Settings, path: Path) -> None:
@@ -272,9 +296,8 @@ def _roles(library: Any, settings: Settings) -> _Roles:
     return _Roles(find("bos_token"), find("eos_token"), find("unk_token"), find("pad_token"))
 
 
-def _decoding(library: Any) -> _Decoding:
+def _decoding(decoder: dict[str, Any]) -> _Decoding:
     """Recognizes the decoders that map every id to fixed bytes; others are left to the library."""
-    decoder = json.loads(library.to_str()).get("decoder") or {}
     steps = decoder["decoders"] if decoder.get("type") == "Sequence" else [decoder]
     kinds = [step.get("type") for step in steps]
     if kinds == ["ByteLevel"]:

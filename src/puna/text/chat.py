@@ -13,6 +13,7 @@ import jinja2
 
 from puna.errors import TemplateError
 from puna.text.files import copy_files, read_object, read_object_if_any, read_text
+from puna.text.ids import short
 from puna.text.mask import Span, Unmarkable, assistant_spans, token_mask
 from puna.text.messages import Message, plain_messages, plain_tools
 from puna.text.meter import Limits, Stop
@@ -196,7 +197,9 @@ class _View:
         )
 
 
-def load_template(folder: Path, tokenizer: Tokenizer | None) -> ChatTemplate | None:
+def load_template(
+    folder: Path, tokenizer: Tokenizer | None, *, limits: Limits | None = None
+) -> ChatTemplate | None:
     """Reads the chat template of a checkpoint's folder; None where it has none.
 
     chat_template.jinja wins over chat_template.json, and that over tokenizer_config.json. Where
@@ -227,6 +230,7 @@ def load_template(folder: Path, tokenizer: Tokenizer | None) -> ChatTemplate | N
         name=str(path),
         tool_source=sources.get(_TOOL_USE),
         files=files,
+        limits=limits,
     )
 
 
@@ -281,7 +285,7 @@ def _compiled(source: str, name: str, limits: Limits) -> Program:
         return Program(source, limits)
     except jinja2.TemplateSyntaxError as exc:
         raise TemplateError(
-            f"the chat template has a syntax error: {_short(exc.message or 'unknown')}",
+            f"the chat template has a syntax error: {short(exc.message or 'unknown')}",
             where=f"{name}, line {exc.lineno}",
         ) from None
     except Stop as exc:
@@ -291,7 +295,7 @@ def _compiled(source: str, name: str, limits: Limits) -> Program:
     except Exception as exc:
         # What the template's compiler itself trips over, such as loops nested a hundred deep.
         raise TemplateError(
-            f"the chat template cannot be compiled: {_short(exc) or type(exc).__name__}", where=name
+            f"the chat template cannot be compiled: {short(exc) or type(exc).__name__}", where=name
         ) from None
 
 
@@ -302,7 +306,7 @@ def _rendered(program: Program, variables: dict[str, Any], name: str, now: datet
         raise _refused(str(exc), _place(program, name, exc)) from None
     except Raised as exc:
         raise TemplateError(
-            f"the chat template refuses this conversation: {_short(exc)}",
+            f"the chat template refuses this conversation: {short(exc)}",
             where=_place(program, name, exc),
         ) from None
     except RecursionError as exc:
@@ -312,7 +316,7 @@ def _rendered(program: Program, variables: dict[str, Any], name: str, now: datet
     except Exception as exc:
         # A template can fail in every way Python can; none of them may reach the user raw.
         raise TemplateError(
-            f"the chat template fails: {_short(exc) or type(exc).__name__}",
+            f"the chat template fails: {short(exc) or type(exc).__name__}",
             where=_place(program, name, exc),
         ) from None
 
@@ -324,12 +328,7 @@ def _place(program: Program, name: str, error: BaseException) -> str:
 
 def _refused(reason: str, where: str) -> TemplateError:
     return TemplateError(
-        f"the chat template was stopped: {reason}",
+        f"the chat template was stopped: {short(reason)}",
         where=where,
         remedy="use a template from a source that you trust",
     )
-
-
-def _short(reason: object) -> str:
-    text = " ".join(str(reason).split())
-    return text if len(text) <= 300 else text[:300] + "…"

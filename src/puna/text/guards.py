@@ -17,6 +17,8 @@ _PADDED_DATE = re.compile(r"%[^a-zA-Z%]*\d{2}")
 _LONGEST_PATH = 200  # characters of an attribute path such as "function.name"
 _WIDEST_INDENT = 64
 _MOST_FIELDS = 10_000  # of one str.format, which runs in Python
+_PIECE = 8  # what one more element of a list weighs, in characters
+_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 
 # Not needed in a chat template, and each a way to spend much time or memory in one step.
 DENIED_FILTERS = frozenset({"pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"})
@@ -110,17 +112,31 @@ def check_indent(indent: int | str | None) -> None:
         raise Stop(f"it indents JSON by more than {_WIDEST_INDENT} characters")
 
 
-def check_method(meter: Meter, text: str, name: str, args: tuple[Any, ...]) -> None:
-    """Refuses `text.name(*args)` if the result would be too large."""
-    first = args[0] if args else None
+def check_method(
+    meter: Meter, text: str, name: str, args: tuple[Any, ...], named: Mapping[str, Any]
+) -> None:
+    """Refuses `text.name(*args, **named)` if the result would be too large."""
+    first = next(iter((*args, *named.values())), None)
     if name in {"center", "ljust", "rjust", "zfill"}:
         meter.check(_whole(first))
     elif name == "expandtabs":
         meter.check(len(text) + text.count("\t") * _whole(8 if first is None else first))
+    elif name in {"split", "rsplit", "splitlines"}:
+        meter.check(len(text) + _PIECE * _pieces(text, name, named.get("sep", *args[:1])))
     elif name == "join" and args:
+        meter.spread(first)
         meter.check(meter.weigh(first) + _length(first) * len(text))
     elif name == "replace" and len(args) >= 2:
         _check_replace(meter, text, args[0], args[1])
+
+
+def _pieces(text: str, name: str, separator: Any = None) -> int:
+    """How many pieces a text can be split into, at most."""
+    if name == "splitlines":
+        return 1 + sum(map(text.count, _LINE_ENDS))
+    if isinstance(separator, str) and separator:
+        return 1 + text.count(separator)
+    return 1 + len(text) // 2
 
 
 def _check_replace(meter: Meter, text: str, old: Any, new: Any) -> None:
@@ -148,6 +164,7 @@ def _indent(meter: Meter, s: Any, width: Any = 4, first: Any = False, blank: Any
 
 def _join(meter: Meter, value: Any, d: Any = "", attribute: Any = None) -> None:
     _path(attribute)
+    meter.spread(value)
     meter.check(meter.weigh(value) + _length(value) * len(str(d)))
 
 
@@ -160,10 +177,12 @@ def _printf(meter: Meter, value: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _batch(meter: Meter, value: Any, linecount: Any, fill_with: Any = None) -> None:
+    meter.spread(value)
     meter.check(abs(_whole(linecount)) * (8 + meter.weigh(fill_with)))
 
 
 def _slice(meter: Meter, value: Any, slices: Any, fill_with: Any = None) -> None:
+    meter.spread(value)
     meter.check(abs(_whole(slices)) * (8 + meter.weigh(fill_with)))
 
 
@@ -178,7 +197,12 @@ def _sum(meter: Meter, iterable: Any, attribute: Any = None, start: Any = 0) -> 
         raise Stop("it sums something other than numbers")
 
 
+def _spread(meter: Meter, value: Any, *args: Any, **kwargs: Any) -> None:
+    meter.spread(value)
+
+
 def _by_attribute(meter: Meter, value: Any, *args: Any, **kwargs: Any) -> None:
+    meter.spread(value)
     for argument in (*args, kwargs.get("attribute")):
         _path(argument)
 
@@ -195,6 +219,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "groupby": _by_attribute,
     "indent": _indent,
     "join": _join,
+    "list": _spread,
     "map": _by_attribute,
     "max": _by_attribute,
     "min": _by_attribute,
@@ -205,5 +230,8 @@ CHECKS: dict[str, Callable[..., None]] = {
     "slice": _slice,
     "sort": _by_attribute,
     "sum": _sum,
+    "title": _spread,
     "unique": _by_attribute,
+    "urlencode": _spread,
+    "wordcount": _spread,
 }

@@ -1,4 +1,4 @@
-"""Checks that both kinds of tokenizer share."""
+"""Checks and wording that the readers of this room share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ import re
 from puna.errors import TokenizerError
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_LONGEST = 300  # characters of a foreign text inside an error
 
 
-def check_text(text: str) -> None:
+def short(reason: object) -> str:
+    """What a file or a library says, fit for an error: one line, cut, nothing a terminal obeys."""
+    text = " ".join(str(reason)[: 10 * _LONGEST].split())
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def check_text(text: str, where: str | None = None) -> None:
     """Refuses text that has no UTF-8.
 
     Raises:
@@ -21,6 +29,7 @@ def check_text(text: str) -> None:
     if found:
         raise TokenizerError(
             f"the text has a lone surrogate (U+{ord(found[0]):04X}) at character {found.start()}",
+            where=where,
             remedy="decode the text as UTF-8 before it gets here",
         )
 

@@ -22,7 +22,8 @@ def assistant_spans(
 
     A turn begins where the generation prompt before it ends. It ends with the first special
     token after its content, which the model must learn to emit; where no special token follows,
-    with the turn's text. Every claim is checked: each prefix is one, and the content lies inside.
+    with the turn's text. Every claim is checked: each prefix is one, and the content and the names
+    of the tools that are called lie inside.
 
     Args:
         messages: the conversation.
@@ -56,13 +57,18 @@ def _turn(
         raise Unmarkable(f"what comes before messages[{index}] is written in another way later on")
     start = len(before)
     content = _content(messages[index])
-    calls = bool(messages[index].get("tool_calls"))
-    if not calls:
-        exact = re.compile(rf"\s*{re.escape(content)}\s*(?:{ends.pattern})").match(text, start)
-        if exact:
-            return start, exact.end()
+    calls = messages[index].get("tool_calls")
+    exact = re.compile(rf"\s*{re.escape(content)}\s*(?:{ends.pattern})").match(text, start)
+    if exact and content and not calls:
+        return start, exact.end()
     alone = render(messages[: index + 1], False)
     shared = _common(text, alone)
+    # Where nothing is said, the token is the end of the turn only if no word comes after it.
+    wordless = re.compile(rf"(?:\s|{ends.pattern})*")
+    if exact and not calls and shared >= exact.end() and wordless.fullmatch(alone, exact.end()):
+        return start, exact.end()
+    if calls and not all(name in text[start:shared] for name in _called(calls)):
+        raise Unmarkable(f"the tool calls of messages[{index}] are not found in its turn")
     at = text.rfind(content, start, shared) if shared > start else -1
     if at < 0:
         raise Unmarkable(f"the content of messages[{index}] is not found in its turn")
@@ -79,6 +85,13 @@ def _content(message: dict[str, Any]) -> str:
     if isinstance(content, list):
         content = "\n".join(part["text"] for part in content)
     return str(content or "").strip()
+
+
+def _called(calls: Any) -> list[str]:
+    """The names of the tools in a message's calls, in either of the published forms."""
+    entries = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    functions = [call.get("function", call) for call in entries]
+    return [str(f["name"]) for f in functions if isinstance(f, dict) and "name" in f]
 
 
 def _without_space(text: str, start: int, end: int, ends: re.Pattern[str]) -> int:

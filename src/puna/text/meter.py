@@ -98,6 +98,11 @@ class Meter:
         self.check(size)
         return size
 
+    def spread(self, value: Any) -> None:
+        """Refuses text that is about to become a list of its characters, if that is too long."""
+        if isinstance(value, str):
+            self.check(_NODE * len(value))
+
     def made(self, value: Any) -> Any:
         """Weighs and counts a value that the template has just made; returns it."""
         if isinstance(value, str):

@@ -8,7 +8,7 @@ does see.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import nodes
 from jinja2.ext import Extension
@@ -21,6 +21,7 @@ TICK = "puna_tick"
 PASS = "puna_pass"
 MADE = "puna_made"
 JOIN = "puna_join"
+SPREAD = "puna_spread"
 OPEN = "puna_open"
 CLOSE = "puna_close"
 
@@ -137,6 +138,15 @@ class _Instrument(NodeTransformer):
         self.generic_visit(node)
         return _call(JOIN, node.nodes)
 
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+        return self._spread(node)
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
+        return self._spread(node)
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Node:
+        return self._spread(node)
+
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
         return _call(PASS, [node])
@@ -158,6 +168,13 @@ class _Instrument(NodeTransformer):
         constant = all(isinstance(item, nodes.Const) for item in items)
         self.generic_visit(node)
         return node if constant else _call(MADE, [node])
+
+    def _spread(self, node: Any) -> nodes.Node:
+        """Arguments given as `*text` are taken apart before any call that could check them."""
+        self.generic_visit(node)
+        if node.dyn_args is not None:
+            node.dyn_args = _call(SPREAD, [node.dyn_args])
+        return cast(nodes.Node, node)
 
     def _inside(self, node: nodes.Node, *, captures: bool) -> nodes.Node:
         self._depth += captures

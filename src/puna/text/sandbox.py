@@ -142,6 +142,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         self.puna_pass = _Own(_pass)
         self.puna_made = _Own(_made)
         self.puna_join = _Own(_join)
+        self.puna_spread = _Own(_spread)
         self.puna_open = _Own(_open)
         self.puna_close = _Own(_close)
         del self.globals["lipsum"]
@@ -167,7 +168,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             meter.weigh(value)
         owner = getattr(obj, "__self__", None)
         if isinstance(owner, str):
-            guards.check_method(meter, owner, obj.__name__, args)
+            guards.check_method(meter, owner, obj.__name__, args, kwargs)
         return meter.made(super().call(context, obj, *args, **kwargs))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -290,6 +291,13 @@ def _join(context: Context, *values: Any) -> Any:
     meter.tick()
     meter.check(sum(meter.weigh(value) for value in values))
     return meter.made("".join(map(str, values)))
+
+
+def _spread(context: Context, value: Any) -> Any:
+    meter = _meter(context)
+    meter.tick()
+    meter.spread(value)
+    return value
 
 
 def _open(context: Context) -> None:

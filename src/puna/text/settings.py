@@ -9,6 +9,7 @@ from typing import Any
 
 from puna.errors import TokenizerError
 from puna.text.files import read_object_if_any
+from puna.text.ids import check_text, short
 
 CONFIG = "tokenizer_config.json"
 SPECIAL_MAP = "special_tokens_map.json"
@@ -82,6 +83,8 @@ def read_settings(folder: Path) -> Settings:
 def _content(value: Any, where: str) -> str | None:
     if isinstance(value, Mapping):
         value = value.get("content")
+    if isinstance(value, str):
+        check_text(value, where)
     if value is None or isinstance(value, str):
         return value or None
     raise TokenizerError(f"a token must be text, not {type(value).__name__}", where=where)
@@ -91,11 +94,12 @@ def _flag(config: Mapping[str, Any], key: str, where: str) -> bool | None:
     value = config.get(key)
     if value is None or isinstance(value, bool):
         return value
-    raise TokenizerError(f"{key} must be true or false, not {value!r}", where=where)
+    raise TokenizerError(f"{key} must be true or false, not {short(repr(value))}", where=where)
 
 
 def _numbered(added: Mapping[str, Any], path: Path) -> Iterator[AddedToken]:
     for content, number in added.items():
+        check_text(content, str(path))
         yield AddedToken(content, _id(number, f"{path}, {content!r}"), special=False)
 
 
@@ -103,7 +107,7 @@ def _id(number: Any, where: str) -> int:
     if isinstance(number, str) and number.isdecimal() and len(number) < 10:
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**31:
-        raise TokenizerError(f"{number!r} is not a token id", where=where)
+        raise TokenizerError(f"{short(repr(number))} is not a token id", where=where)
     return number
 
 
@@ -151,7 +155,8 @@ def _merged(tokens: list[AddedToken], where: str) -> Iterator[AddedToken]:
             continue
         if old.id is not None and token.id is not None and old.id != token.id:
             raise TokenizerError(
-                f"the token {token.content!r} has two ids: {old.id} and {token.id}", where=where
+                f"the token {short(repr(token.content))} has two ids: {old.id} and {token.id}",
+                where=where,
             )
         table[token.content] = AddedToken(
             token.content,

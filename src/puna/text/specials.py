@@ -9,6 +9,7 @@ from typing import Any
 
 from puna.errors import TokenizerError
 from puna.text.files import read_object_if_any
+from puna.text.ids import short
 from puna.text.tokenizer import Tokenizer
 
 _GENERATION = "generation_config.json"
@@ -54,7 +55,7 @@ def _ids(source: Mapping[str, Any], key: str, where: str) -> list[int]:
         if entry is None:
             continue
         if isinstance(entry, bool) or not isinstance(entry, int):
-            raise TokenizerError(f"{key} must be a token id, not {entry!r}", where=where)
+            raise TokenizerError(f"{key} must be a token id, not {short(repr(entry))}", where=where)
         if entry >= 0:
             ids.append(entry)
     return ids

@@ -226,10 +226,11 @@ def load_sentencepiece(
 
 
 def _processor(data: bytes, path: Path) -> Any:
+    model: Any = ()
     try:
-        model = sentencepiece.SentencePieceProcessor(model_proto=data) if data else None
-        good = model is not None and 0 <= model.unk_id() < len(model)
-        for token in range(len(model) if model is not None else 0):
+        model = sentencepiece.SentencePieceProcessor(model_proto=data) if data else ()
+        good = len(model) > 0 and 0 <= model.unk_id() < len(model)
+        for token in range(len(model)):
             piece = model.id_to_piece(token)  # fails where a piece is not UTF-8
             good = good and (not model.is_byte(token) or _BYTE.fullmatch(piece) is not None)
     except (RuntimeError, ValueError, TypeError, OSError):

@@ -32,5 +32,5 @@ def backward(model: Decoder, batch: Batch, *, learned: int, rows: Rows) -> float
         loss = F.cross_entropy(logits, targets[at : at + step], reduction="sum") / learned
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    said.backward(leaf.grad)  # type: ignore[no-untyped-call]
+    said.backward(leaf.grad)
     return float(total)

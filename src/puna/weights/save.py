@@ -49,12 +49,16 @@ def save_folder(
     old = _old_shards(folder)
     files = _shard_names(len(shards), taken=old)
     tensors = gather(module, table)
-    for file, shapes in zip(files, shards, strict=True):
-        save_tensors(folder / file, shapes, islice(tensors, len(shapes)), dtype)
-    if len(shards) > 1:
-        index = {name: file for file, names in zip(files, shards, strict=True) for name in names}
-        body = {"metadata": {"total_size": _total(module, dtype)}, "weight_map": index}
-        write_atomic(folder / _INDEX, _json(body))
+    try:
+        for file, shapes in zip(files, shards, strict=True):
+            save_tensors(folder / file, shapes, islice(tensors, len(shapes)), dtype)
+        if len(shards) > 1:
+            index = {name: file for file, part in zip(files, shards, strict=True) for name in part}
+            body = {"metadata": {"total_size": _total(module, dtype)}, "weight_map": index}
+            write_atomic(folder / _INDEX, _json(body))
+    except BaseException:
+        _remove(folder, set(files) - {_SINGLE})
+        raise
     _remove(folder, {*old, _SINGLE if len(shards) > 1 else _INDEX} - set(files))
     kinds = {p.dtype if dtype is None else dtype for p in module.parameters()}
     stated = str(max(kinds, key=str)).removeprefix("torch.")

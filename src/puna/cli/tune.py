@@ -1,0 +1,128 @@
+"""`puna tune`: a LoRA adapter from conversations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from puna.cli.show import bars, note, out, print_json
+
+if TYPE_CHECKING:
+    from puna.tune import Step
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Training:
+    """How to train."""
+
+    epochs: int = 3
+    "Passes over the data."
+    batch_size: int = 16
+    "Examples per step."
+    learning_rate: float = 1e-3
+    "The highest; it rises over the first 5 % of all steps and falls to a tenth."
+    rank: int = 8
+    "Rank of the updates."
+    alpha: float = 16.0
+    "The updates are scaled by alpha / rank."
+    dropout: float = 0.0
+    "Share of an adapter's inputs that is dropped in training."
+    targets: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    "Module to adapt, such as q_proj; may be repeated. Without it: all linear maps."
+    seed: int = 0
+    "Of the order and of the adapter's first values."
+    save_every: int = 50
+    "Steps between checkpoints; what was done since the last one is lost by a kill."
+    micro_tokens: int = 8192
+    "Tokens that run at once: less takes less memory, and changes nothing else."
+
+
+def tune_command(
+    model: str,
+    data: Path,
+    *,
+    out_folder: Annotated[Path, Parameter(name="--out")],
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    training: Training | None = None,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    device: str = "auto",
+    ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Tune a LoRA adapter; what the assistant says is learned, and nothing else.
+
+    Parameters
+    ----------
+    model
+        A folder with a checkpoint, or a built-in name.
+    data
+        JSONL: a conversation `{"messages": […]}` or a text `{"text": "…"}` on each line.
+    out_folder
+        Where the adapter goes, and the state to resume from.
+    resume
+        Go on with the run in that folder; it ends in the same weights as without the break.
+    dtype
+        What the base is kept in; the adapter trains in float32.
+    device
+        cpu, cuda or auto.
+    ignore_key
+        A config key to pass over although it is unknown; may be repeated.
+    json
+        Print one JSON object when done.
+    """
+    from puna.jobs import Lora, open_base, tune
+    from puna.tune import Settings
+
+    how = training or Training()
+    lora = Lora(how.rank, how.alpha, how.dropout, how.targets)
+    settings = Settings(
+        epochs=how.epochs,
+        batch_size=how.batch_size,
+        learning_rate=how.learning_rate,
+        seed=how.seed,
+        save_every=how.save_every,
+        micro_tokens=how.micro_tokens,
+    )
+    with bars() as bar:
+        base = open_base(
+            model,
+            data,
+            dtype=dtype,
+            device=device,
+            ignore_keys=ignore_key,
+            on_load=bar("loading", "B"),
+            on_encode=bar("encoding", "examples"),
+        )
+    note(
+        f"{len(base.examples)} examples, {base.tokens:,} tokens, of which {base.learned:,} "
+        f"are learned, {settings.epochs} times"
+    )
+    with bars() as bar:
+        update = bar("tuning", "steps")
+
+        def show(step: Step) -> None:
+            remark = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
+            update(step.step, step.steps, remark)
+
+        done = tune(base, out_folder, lora=lora, settings=settings, resume=resume, on_step=show)
+    if json:
+        print_json(
+            {
+                "adapter": str(done.adapter),
+                "steps": len(done.losses),
+                "first_loss": done.losses[0],
+                "last_loss": done.losses[-1],
+                "seconds": round(done.seconds, 3),
+            }
+        )
+        return
+    out.print(
+        f"loss {done.losses[0]:.3f} → {done.losses[-1]:.3f} in {len(done.losses)} steps, "
+        f"{done.seconds:.0f} s"
+    )
+    out.print(f"adapter: {done.adapter}", soft_wrap=True)
+    out.print(f"try: puna chat {model} --adapter {done.adapter}", style="dim", soft_wrap=True)

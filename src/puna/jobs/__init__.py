@@ -1,0 +1,16 @@
+"""Whole jobs, as the command line and the examples call them."""
+
+from puna.jobs.evaluate import evaluate_file, report_page
+from puna.jobs.keys import server_key
+from puna.jobs.tune import Lora, Opened, Tuned, open_base, tune
+
+__all__ = [
+    "Lora",
+    "Opened",
+    "Tuned",
+    "evaluate_file",
+    "open_base",
+    "report_page",
+    "server_key",
+    "tune",
+]

@@ -1,0 +1,165 @@
+"""Tuning from a model's name and a data file to a folder with an adapter.
+
+OUT/adapter   the adapter in PEFT's layout, with tokenizer and chat template beside it
+OUT/state     where the run stands, for --resume
+OUT/run.json  what was done: settings, data, losses, time
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+import puna
+from puna.adapter import attach, write_adapter
+from puna.data import Encoded, encode_all, fingerprint, read_examples
+from puna.errors import UsageError
+from puna.formats import write_atomic
+from puna.load import DType, Parts, load_parts
+from puna.model import Rows
+from puna.text import save_template, save_tokenizer
+from puna.tune import Settings, Step, has_checkpoint, train
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """The shape of the adapter. `targets` are last parts of module names; none means all."""
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A base model and the data that is to tune it, encoded: all that can be wrong has been seen.
+
+    `tokens` and `learned` count the data once.
+    """
+
+    name: str
+    parts: Parts
+    examples: list[Encoded]
+    tokens: int
+    learned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What came of a run: the adapter's folder, the loss of every step in nats, seconds."""
+
+    adapter: Path
+    losses: tuple[float, ...]
+    seconds: float
+
+
+def open_base(
+    model: str | Path,
+    data: Path,
+    *,
+    dtype: DType = "auto",
+    device: str = "auto",
+    ignore_keys: Iterable[str] = (),
+    on_load: Callable[[int, int], None] | None = None,
+    on_encode: Callable[[int, int], None] | None = None,
+) -> Opened:
+    """Read the data, then the model, then encode the one for the other.
+
+    Raises:
+        PunaError: what is wrong with either, before anything is written.
+    """
+    rows = read_examples(data)
+    parts = load_parts(model, dtype=dtype, device=device, ignore_keys=ignore_keys, progress=on_load)
+    examples = encode_all(
+        rows,
+        tokenizer=parts.text.tokenizer,
+        template=parts.text.template,
+        context=parts.spec.context,
+        on_progress=on_encode,
+    )
+    tokens = sum(len(row.ids) for row in examples)
+    learned = sum(int(row.learn[1:].sum()) for row in examples)
+    return Opened(parts.source.name, parts, examples, tokens, learned)
+
+
+def tune(
+    base: Opened,
+    out: Path,
+    *,
+    lora: Lora | None = None,
+    settings: Settings | None = None,
+    resume: bool = False,
+    on_step: Callable[[Step], None] | None = None,
+) -> Tuned:
+    """Tune a LoRA adapter and write it to `out`/adapter.
+
+    Args:
+        base: from `open_base`; its model carries the adapter afterwards.
+        out: the run's folder.
+        lora, settings: the shape of the adapter, and how to train.
+        resume: go on with the run that is in `out`; without one, begin.
+        on_step: called after every step.
+
+    Raises:
+        UsageError: `out` holds a run and `resume` is not set, or a run of other data or settings.
+        AdapterError, DataError, StorageError: as `attach` and `train`.
+    """
+    lora, settings = lora or Lora(), settings or Settings()
+    state, began = out / "state", time.perf_counter()
+    if has_checkpoint(state) and not resume:
+        raise UsageError(
+            f"{out} holds a run already",
+            remedy="pass --resume to go on with it, or choose another folder",
+        )
+    parts = base.parts
+    slot = attach(
+        parts.model,
+        parts.table,
+        rank=lora.rank,
+        alpha=lora.alpha,
+        targets=lora.targets,
+        dropout=lora.dropout,
+        seed=settings.seed,
+    )
+    about = {"model": base.name, "dtype": str(parts.model.dtype), **_plain(asdict(lora))}
+    parts.model.train()
+    losses = train(
+        parts.model,
+        base.examples,
+        settings,
+        rows=Rows(slot),
+        state=state,
+        about=about,
+        on_step=on_step,
+    )
+    parts.model.eval()
+    adapter = out / "adapter"
+    if parts.text.tokenizer is not None and parts.text.template is not None:
+        save_tokenizer(parts.text.tokenizer, adapter)
+        save_template(parts.text.template, adapter)
+    write_adapter(adapter, parts.model, slot, parts.table, base=base.name)
+    seconds = time.perf_counter() - began
+    run = {
+        **about,
+        **_plain(asdict(settings)),
+        "examples": len(base.examples),
+        "tokens": base.tokens,
+        "learned_tokens": base.learned,
+        "data_sha256": fingerprint(base.examples),
+        "seconds": round(seconds, 3),
+        "puna": puna.__version__,
+        "torch": torch.__version__,
+        "losses": losses,
+    }
+    write_atomic(out / "run.json", (json.dumps(run, indent=2) + "\n").encode())
+    return Tuned(adapter, losses, seconds)
+
+
+def _plain(values: dict[str, object]) -> dict[str, object]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
