@@ -99,8 +99,20 @@ def test_bootstrap_of_few_values_has_the_exact_edges() -> None:
     assert bootstrap([7.5], 3) == Metric(7.5, 1, 7.5, 7.5)
     same = bootstrap([0.1] * 7, 3)
     assert (same.low, same.value, same.high) == pytest.approx((0.1, 0.1, 0.1))
-    for seed in range(20):  # rounding must not put the mean outside
-        bootstrap([0.1] * 9, seed, weights=[0.1 * i for i in range(1, 10)])
+
+
+@pytest.mark.parametrize(
+    ("value", "weights"),
+    [
+        (0.8, [45, 31, 28, 33, 25, 21, 44, 36, 42, 47, 5, 10, 28]),
+        (0.49, [7, 23, 49, 64, 41, 40, 36, 21, 46, 48, 12, 55, 32, 47, 13, 46]),
+    ],
+)
+def test_rounding_does_not_put_a_mean_outside_its_interval(
+    value: float, weights: list[float]
+) -> None:
+    found = bootstrap([value] * len(weights), 0, weights=weights)
+    assert (found.low, found.value, found.high) == pytest.approx((value, value, value))
 
 
 def test_bootstrap_of_many_values_is_near_the_normal_interval() -> None:

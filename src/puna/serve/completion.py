@@ -255,9 +255,7 @@ class Desk:
             texts[-1] += stream.finish()
         return [token_logprob(t, p) for t, p in zip(texts, done.logprobs, strict=True)]
 
-    def _answer(
-        self, wire: ChatRequest, prompt: Sequence[int], room: int, index: int
-    ) -> _Answer:
+    def _answer(self, wire: ChatRequest, prompt: Sequence[int], room: int, index: int) -> _Answer:
         options = Options(
             max_tokens=min(wire.limit or room, room),
             temperature=wire.temperature,

@@ -80,9 +80,7 @@ def too_many(limit: int) -> ApiError:
 
 def too_large(limit: int) -> ApiError:
     """Return the answer to a body beyond the limit of bytes."""
-    return ApiError(
-        413, f"the body is larger than {limit:,} bytes", code="request_too_large"
-    )
+    return ApiError(413, f"the body is larger than {limit:,} bytes", code="request_too_large")
 
 
 def too_long(prompt_tokens: int, context: int) -> ApiError:

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import h11
 import uvicorn
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -16,6 +17,7 @@ from puna.errors import ServeError
 from puna.generate import LanguageModel
 from puna.serve.app import app_of
 from puna.serve.completion import Desk
+from puna.serve.errors import ApiError
 
 # Seconds that clients have to take the end of their answers when the server stops.
 _LAST_WORDS = 3
@@ -54,19 +56,8 @@ def serve(
                 where=str(lm.parts.source.path),
                 remedy="put the files of its tokenizer and its chat_template.jinja in the folder",
             )
-        config = uvicorn.Config(
-            app_of(desk, api_key=api_key),
-            http=_Http,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=_LAST_WORDS,
-        )
-        server = _Server(config, desk, lambda: on_ready(address_of(listener)))
+        app = app_of(desk, api_key=api_key)
+        server = make_server(app, desk, listener, on_ready)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
@@ -106,6 +97,25 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def make_server(
+    app: FastAPI, desk: Desk, listener: socket.socket, on_ready: Callable[[str], None]
+) -> uvicorn.Server:
+    """Return the server of an app around a desk; `run(sockets=[listener])` runs it."""
+    config = uvicorn.Config(
+        app,
+        http=_Http,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_LAST_WORDS,
+    )
+    return _Server(config, desk, lambda: on_ready(address_of(listener)))
+
+
 def address_of(listener: socket.socket) -> str:
     """Return the URL by which a client on this machine reaches a listener."""
     host, port = listener.getsockname()[:2]
@@ -143,7 +153,20 @@ class _Server(uvicorn.Server):
 
 
 class _Http(H11Protocol):
-    """Answers what is not HTTP in the envelope, and never twice."""
+    """Answers what is not HTTP in the envelope, and never within another answer."""
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except Exception:  # h11 trips over a few requests, such as a length of 5,000 digits
+            self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        ...
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = ApiError(400, "this is not HTTP/1.1", code="invalid_http").response().body
+            head = (
+                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + bytes(body))
+        self.transport.close()

@@ -60,8 +60,7 @@ def _form(value: Any) -> str:
 
 
 Content = Annotated[
-    Annotated[str, Tag("<one>")]
-    | Annotated[list[TextPart], Tag("<many>"), Field(min_length=1)],
+    Annotated[str, Tag("<one>")] | Annotated[list[TextPart], Tag("<many>"), Field(min_length=1)],
     Discriminator(_form),
 ]
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
 
 from puna.errors import SourceError, WeightsError
 from puna.formats import read_header, read_index
-from puna.weights.read import DTYPES, NAMES, MappedFile, nbytes, read_pickle, release
+from puna.weights.read import DTYPES, NAMES, MappedFile, is_archive, nbytes, read_pickle, release
 
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -115,7 +114,7 @@ def _safetensors(file: Path) -> Iterator[Entry]:
 
 def _pickled(file: Path) -> Iterator[Entry]:
     tensors = read_pickle(file)
-    mapped = is_zipfile(file)
+    mapped = is_archive(file)
     for name in list(tensors):
         tensor = tensors.pop(name)
         if tensor.dtype not in NAMES:

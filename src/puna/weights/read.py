@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from puna.errors import FormatError, SourceError
+from puna.errors import FormatError, PunaError, SourceError
 from puna.formats import TensorRef, read_header
 
 DTYPES = {
@@ -96,17 +96,18 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise SourceError(f"the weights {path.name} are missing", where=str(path))
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        _check_zip(path)
     try:
+        zipped = is_archive(path)
+        if zipped:
+            _check_zip(path)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of odd pickles, which are read or refused all the same
+            # Of odd pickles, which are read or refused all the same.
+            warnings.simplefilter("ignore")
             value: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)  # noqa: TID251
     except OSError as error:
         raise SourceError(f"cannot read {path.name}: {error.strerror}", where=str(path)) from error
+    except PunaError:
+        raise
     except Exception as error:  # torch raises many kinds for a broken or hostile file
         raise FormatError(
             f"{path.name} is refused: {_reason(path, zipped)}",
@@ -118,6 +119,12 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise FormatError(f"{path.name} is not a table of tensors", where=str(path))
     return {name: _plain(path, name, tensor) for name, tensor in value.items()}
+
+
+def is_archive(path: Path) -> bool:
+    """Tell whether torch takes a file for a zip archive, and so maps it."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
 
 
 def _plain(path: Path, name: str, tensor: Any) -> Tensor:
