@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from puna.adapter import merge
 from puna.engine import Completion, Engine, Request, Sampling
 from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
-from puna.load import DType, Parts, load_parts
+from puna.loading import DType, Parts, load_parts
 from puna.model import Rows, Segments
 from puna.spec import ModelSpec
 from puna.text import ChatTemplate, StopWatch, TextStream, Tokenizer, save_template, save_tokenizer

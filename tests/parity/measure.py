@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from puna.engine import Engine, Request, Sampling
 from torch import Tensor
 
-from puna.load import Parts, load_parts
+from puna.engine import Engine, Request, Sampling
+from puna.loading import Parts, load_parts
 from puna.model import Segments
 from puna.weights import save_folder
 from tests.parity.forms import SEQUENCES, Form

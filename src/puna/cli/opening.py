@@ -31,7 +31,7 @@ class Opening:
     def open(self, model: str) -> LanguageModel:
         """Open a model, with a bar where it takes long enough to be seen."""
         from puna.generate import LanguageModel
-        from puna.load import load_parts
+        from puna.loading import load_parts
 
         with bars() as bar:
             parts = load_parts(

@@ -2,7 +2,7 @@
 
 from puna.data.batches import Batch, collate, fingerprint, order
 from puna.data.encode import Encoded, encode_all
-from puna.data.examples import Conversation, Example, Passage, read_examples, read_rows
+from puna.data.examples import Conversation, Example, Passage, read_examples
 
 __all__ = [
     "Batch",
@@ -15,5 +15,4 @@ __all__ = [
     "fingerprint",
     "order",
     "read_examples",
-    "read_rows",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from puna.errors import DataError, SourceError
+from puna.errors import DataError
+from puna.formats import read_lines
 from puna.text import Message
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
@@ -34,54 +34,16 @@ class Passage:
 Example = Conversation | Passage
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (file and line, JSON object) for every line that is not blank.
-
-    Raises:
-        SourceError: no such file.
-        DataError: a line that is not UTF-8 or not a JSON object, with its number; or no rows.
-    """
-    found = False
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                if raw.strip():
-                    found = True
-                    where = f"{path}, line {number}"
-                    yield where, _object(raw, where)
-    except OSError as error:
-        raise SourceError(f"cannot read the data: {error.strerror}", where=str(path)) from error
-    if not found:
-        raise DataError("the data set is empty", where=str(path), remedy="one JSON object per line")
-
-
 def read_examples(path: Path) -> list[Example]:
     """Return the rows of a JSONL file: `{"messages": […]}` or `{"text": "…"}`; other keys pass.
 
     Raises:
-        SourceError, DataError: as `read_rows`, and rows that teach nothing.
+        SourceError: no such file.
+        DataError: a line that is no such row or teaches nothing, with file and line; or no rows.
     """
-    return [_example(row, where) for where, row in read_rows(path)]
-
-
-def _object(raw: bytes, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"this line is not UTF-8: {error.reason}", where=where, remedy="save the file as UTF-8"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"this line is not JSON: {error.msg}, column {error.colno}",
-            where=where,
-            remedy="one JSON object per line, without line breaks inside",
-        ) from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"this line is not readable JSON: {error}", where=where) from error
-    if not isinstance(value, dict):
-        raise DataError("this line is not a JSON object", where=where)
-    return value
+    return [
+        _example(row, f"{path}, line {line}") for line, row in read_lines(path, what="data set")
+    ]
 
 
 def _example(row: Mapping[str, Any], where: str) -> Example:

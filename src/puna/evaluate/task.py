@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from puna.errors import DataError, UsageError
-from puna.evaluate.lines import read_lines
+from puna.formats import read_lines
 from puna.text import Message
 from puna.text.messages import plain_messages
 
@@ -113,19 +113,13 @@ def read_task(path: str | Path) -> Task:
     """
     path = Path(path)
     rows = []
-    for line, keys in read_lines(path):
+    for line, keys in read_lines(path, what="task file"):
         try:
             rows.append(_row(line, keys))
         except (DataError, UsageError) as error:
             place = f"{path}, line {line}" + (f", {error.where}" if error.where else "")
             remedy = error.remedy or "correct the row"
             raise DataError(error.what, where=place, remedy=remedy) from None
-    if not rows:
-        raise DataError(
-            "the task file is empty",
-            where=f"{path}, line 1",
-            remedy='write rows such as {"prompt": "…", "answer": "…"}, one per line',
-        )
     return Task(path.name, tuple(rows))
 
 

@@ -20,7 +20,7 @@ from puna.adapter import attach, write_adapter
 from puna.data import Encoded, encode_all, fingerprint, read_examples
 from puna.errors import UsageError
 from puna.formats import write_atomic
-from puna.load import DType, Parts, load_parts
+from puna.loading import DType, Parts, load_parts
 from puna.model import Rows
 from puna.text import save_template, save_tokenizer
 from puna.tune import Settings, Step, has_checkpoint, train

@@ -13,27 +13,37 @@ from puna.errors import DataError, SourceError
 _LINE_BYTES = 64 << 20
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path, *, what: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line, object) for every line that is not blank; lines count from 1.
+
+    Args:
+        path: the file.
+        what: what errors call it, such as "task file".
 
     Raises:
         SourceError: the file is not there or cannot be read.
-        DataError: a line that is not such an object; with file and line.
+        DataError: a line that is not such an object, with file and line; or no rows.
     """
     try:
         with path.open("rb") as file:
+            found = False
             for number in count(1):
                 raw = file.readline(_LINE_BYTES + 1)
                 if not raw:
-                    return
+                    break
                 if raw.strip(b" \t\r\n"):
+                    found = True
                     yield number, _parse(raw, number == 1, f"{path}, line {number}")
     except OSError as error:
         raise SourceError(
-            f"cannot read the task file: {error.strerror}",
+            f"cannot read the {what}: {error.strerror}",
             where=str(path),
             remedy="give the path of a JSONL file",
         ) from error
+    if not found:
+        raise DataError(
+            f"the {what} is empty", where=f"{path}, line 1", remedy="write one JSON object per line"
+        )
 
 
 def _parse(raw: bytes, first: bool, where: str) -> dict[str, Any]:
@@ -68,9 +78,7 @@ def _parse(raw: bytes, first: bool, where: str) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise DataError(
-            "this line is not a JSON object",
-            where=where,
-            remedy='write {"prompt": "…", "answer": "…"}',
+            "this line is not a JSON object", where=where, remedy='write {"key": "value", …}'
         )
     return value
 
