@@ -24,6 +24,7 @@ def read(keys: Keys) -> ModelSpec:
     head_dim = width // heads
     grouped = keys.switch("new_decoder_architecture", default=keys.has("n_head_kv"))
     bias = keys.switch("bias", default=False)
+    keys.neutral("apply_residual_connection_post_layernorm", False)
     alibi = keys.switch("alibi", default=False)
     position = (
         Alibi(divided=True, rounded=True)

@@ -63,6 +63,8 @@ INERT: Final[Mapping[str, str]] = {
     "unsloth_fixed": "the tool that wrote the file",
     "masked_softmax_fusion": "a kernel of another library",
     "bias_dropout_fusion": "a kernel of another library",
+    "skip_bias_add": "how another library orders one sum",
+    "skip_bias_add_qkv": "how another library orders one sum",
     "attention_softmax_in_fp32": "softmax is always computed in float32",
     "_attn_implementation": "a kernel of another library",
     "_attn_implementation_autoset": "a kernel of another library",
