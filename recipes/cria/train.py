@@ -1,4 +1,4 @@
-"""cria from an empty folder to a model: text, tokenizer, two stages of training, a bf16 folder.
+"""cria from an empty folder to a model: text, tokenizer, two stages of training, scores, card.
 
     python recipes/cria/train.py --out DIR
 
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import card
 import make_data
 import make_tokenizer
 import torch
@@ -127,6 +128,7 @@ def main() -> int:
     console = Console(stderr=True)
     try:
         make(given.out, seed=given.seed, scale=given.scale, console=console)
+        card.make(given.out, console)
     except PunaError as error:
         console.print(str(error), markup=False, highlight=False)
         return 2

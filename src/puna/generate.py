@@ -186,6 +186,7 @@ class LanguageModel:
         self, prompt_ids: Sequence[int], options: Options
     ) -> tuple[Request, TextWatch | None]:
         """Return a request for the engine, and the watch that turns its ids into text."""
+        self._check_ids(prompt_ids)
         tokenizer = self.tokenizer
         if tokenizer is None and options.stops():
             raise TokenizerError("stop strings need a tokenizer, and this checkpoint has none")
@@ -251,7 +252,7 @@ class LanguageModel:
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Return float32 logits [T, vocab] on the CPU for T ids, in one shot."""
-        self._check(ids, max_tokens=0)
+        self._check(ids)
         model = self._parts.model
         return model.head(self._hidden([ids])).cpu()
 
@@ -282,7 +283,7 @@ class LanguageModel:
         rows = []
         for text in texts:
             ids = self.encode(text)
-            self._check(ids, max_tokens=0)
+            self._check(ids)
             first = 1 if len(ids) > 1 and ids[0] == self._parts.text.specials.bos else 0
             rows.append(self._hidden([ids])[first:].float().mean(0))
         if not rows:
@@ -316,15 +317,16 @@ class LanguageModel:
             )
         return self.tokenizer
 
-    def _check(self, ids: Sequence[int], *, max_tokens: int) -> None:
+    def _check_ids(self, ids: Sequence[int]) -> None:
         if not ids:
             raise UsageError("the prompt is empty", remedy="give at least one token")
-        if len(ids) + max_tokens > self.spec.context:
-            raise ContextError(
-                prompt_tokens=len(ids), max_tokens=max_tokens, context=self.spec.context
-            )
         if not 0 <= min(ids) <= max(ids) < self.spec.vocab:
             raise UsageError(f"ids must lie between 0 and {self.spec.vocab - 1}")
+
+    def _check(self, ids: Sequence[int]) -> None:
+        self._check_ids(ids)
+        if len(ids) > self.spec.context:
+            raise ContextError(prompt_tokens=len(ids), max_tokens=0, context=self.spec.context)
 
     def _hidden(self, sequences: Sequence[Sequence[int]]) -> Tensor:
         model = self._parts.model
@@ -348,7 +350,7 @@ class LanguageModel:
         return self._scorable(head + tail, len(head))
 
     def _scorable(self, ids: tuple[int, ...], start: int) -> tuple[tuple[int, ...], int]:
-        self._check(ids, max_tokens=0)
+        self._check(ids)
         if start == 0 or start == len(ids):
             raise UsageError("scoring needs a prompt and a continuation of at least a token each")
         return ids, start

@@ -17,7 +17,7 @@ import pytest
 
 from puna.errors import PunaError, TemplateError, TokenizerError
 from puna.text import ChatTemplate, Limits, load_template, load_tokenizer, read_specials
-from tests.unit.text_tokenizers import sentencepiece_bytes
+from tests.unit.text_samples import sentencepiece_bytes
 
 HERE = Path(__file__).parent
 MESSAGES = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from puna.errors import TokenizerError, UsageError
 from puna.text import StopWatch, TextStream, Tokenizer
-from tests.unit.text_tokenizers import byte_level, loaded, sentencepiece_model
+from tests.unit.text_samples import byte_level, loaded, sentencepiece_model
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 KINDS = (
-    *("byte level", "bytes and more", "sentencepiece", "word piece", "metaspace"),
+    *("byte level", "bytes and more", "sentencepiece", "word piece", "metaspace", "stripped"),
     *("llama", "neox", "mistral"),
 )
 texts = st.text(
     st.one_of(
         st.sampled_from("aethl mu  \n<>/s[]"),
         st.sampled_from("äß–ラマ山😀👩\N{ZERO WIDTH JOINER}👧ह\N{DEVANAGARI VOWEL SIGN I}"),
-        st.characters(exclude_categories=("Cs",)),
+        st.characters(codec="utf-8"),
     ),
     max_size=30,
 )
@@ -44,8 +44,8 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tokenizer]
         (folder / "tokenizer.json").write_text(json.dumps(FRAME | parts))
         made[kind] = loaded(folder)
     bpe = json.loads(made["byte level"].files[0].read_text("utf-8"))
-    steps = [{"type": "ByteLevel"}, {"type": "Replace", "pattern": {"String": "#"}, "content": "+"}]
-    bpe["decoder"] = {"type": "Sequence", "decoders": steps}
+    also = {"type": "Replace", "pattern": {"String": "#"}, "content": "+"}
+    bpe["decoder"] = {"type": "Sequence", "decoders": [bpe["decoder"], also]}
     folder = tmp_path_factory.mktemp("window")
     (folder / "tokenizer.json").write_text(json.dumps(bpe))
     made["bytes and more"] = loaded(folder)
@@ -63,6 +63,7 @@ FRAME = {
         | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     ],
 }
+UNIGRAM = [["[UNK]", -9.0], *([piece, -2.0] for piece in ("▁", "a", "▁a", "▁the", "😀", "\n"))]
 # Decoders that are no map from ids to bytes: what an id says depends on its neighbors.
 BY_WINDOW: dict[str, dict[str, Any]] = {
     "word piece": {
@@ -79,11 +80,19 @@ BY_WINDOW: dict[str, dict[str, Any]] = {
     "metaspace": {
         "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
         "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
-        "model": {
-            "type": "Unigram",
-            "unk_id": 0,
-            "vocab": [["[UNK]", -9.0], *([p, -2.0] for p in ("▁", "a", "▁a", "▁the", "😀", "\n"))],
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": UNIGRAM},
+    },
+    "stripped": {
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 3, "stop": 0},
+            ],
         },
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": UNIGRAM},
     },
 }
 

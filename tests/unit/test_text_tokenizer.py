@@ -12,7 +12,7 @@ import sentencepiece
 
 from puna.errors import TokenizerError
 from puna.text import Specials, Tokenizer, read_specials, save_tokenizer
-from tests.unit.text_tokenizers import byte_level, loaded, sentencepiece_model
+from tests.unit.text_samples import byte_level, loaded, sentencepiece_model
 
 Folder = Callable[..., Path]
 VECTORS = Path("llama.cpp")

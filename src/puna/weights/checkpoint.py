@@ -13,7 +13,8 @@ from torch import Tensor
 
 from puna.errors import SourceError, WeightsError
 from puna.formats import read_header, read_index
-from puna.weights.read import DTYPES, NAMES, MappedFile, is_archive, nbytes, read_pickle, release
+from puna.weights.pickled import is_archive, read_pickle
+from puna.weights.read import DTYPES, NAMES, MappedFile, release
 
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -99,7 +100,7 @@ def _listing(file: Path) -> Iterator[tuple[str, torch.dtype | None, int]]:
             yield name, DTYPES.get(ref.dtype), ref.span[1] - ref.span[0]
     else:
         for name, tensor in read_pickle(file).items():
-            yield name, tensor.dtype, nbytes(tuple(tensor.shape), tensor.dtype)
+            yield name, tensor.dtype, tensor.nbytes
 
 
 def _safetensors(file: Path) -> Iterator[Entry]:

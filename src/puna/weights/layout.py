@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from puna.families import Layout
+from puna.families import GroupedQKV, Layout
 
 
 def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
     """Reorder rows [R, …] from the published layout to all q, all k, all v."""
     if layout is None:
         return tensor
-    groups = tensor.unflatten(0, (layout.kv_heads, layout.heads_per_kv + 2, layout.head_dim))  # type: ignore[no-untyped-call]
-    parts = (groups[:, :-2], groups[:, -2:-1], groups[:, -1:])
-    return torch.cat([part.flatten(0, 2) for part in parts])
+    ours = torch.empty_like(tensor)
+    for their_part, our_part in _parts(tensor, ours, layout):
+        our_part.copy_(their_part)
+    return ours
 
 
 def to_theirs(tensor: Tensor, layout: Layout) -> Tensor:
     """Reorder rows [R, …] from all q, all k, all v to the published layout."""
     if layout is None:
         return tensor
-    heads = layout.kv_heads * layout.heads_per_kv
-    sizes = [n * layout.head_dim for n in (heads, layout.kv_heads, layout.kv_heads)]
-    parts = [
-        part.unflatten(0, (layout.kv_heads, -1, layout.head_dim))
-        for part in tensor.split(sizes)  # type: ignore[no-untyped-call]
-    ]
-    return torch.cat(parts, 1).flatten(0, 2)
+    theirs = torch.empty_like(tensor)
+    for their_part, our_part in _parts(theirs, tensor, layout):
+        their_part.copy_(our_part)
+    return theirs
+
+
+def _parts(theirs: Tensor, ours: Tensor, layout: GroupedQKV) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield q, k and v as views [KV, H, D, …] of both orders."""
+    groups = theirs.unflatten(0, (layout.kv_heads, layout.heads_per_kv + 2, layout.head_dim))  # type: ignore[no-untyped-call]
+    heads = (layout.heads_per_kv, 1, 1)
+    sizes = [layout.kv_heads * n * layout.head_dim for n in heads]
+    for part, rows in zip(groups.split(heads, 1), ours.split(sizes), strict=True):  # type: ignore[no-untyped-call]
+        yield part, rows.unflatten(0, (layout.kv_heads, -1, layout.head_dim))

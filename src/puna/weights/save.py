@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, count, islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from puna.errors import PunaError, StorageError
 from puna.families import NameTable
 from puna.formats import read_index, write_atomic, write_header
 from puna.weights.layout import to_theirs
-from puna.weights.read import NAMES, nbytes
+from puna.weights.read import NAMES
 
 _SHARD_BYTES = 5_000_000_000
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -118,7 +119,7 @@ def _shards(
     held = 0
     for name, parameter in module.named_parameters():
         kind, shape = dtype or parameter.dtype, tuple(parameter.shape)
-        size = nbytes(shape, kind)
+        size = math.prod(shape) * kind.itemsize
         if shards[-1] and held + size > limit:
             shards.append({})
             held = 0
@@ -128,7 +129,7 @@ def _shards(
 
 
 def _total(module: nn.Module, dtype: torch.dtype | None) -> int:
-    return sum(nbytes(tuple(p.shape), dtype or p.dtype) for p in module.parameters())
+    return sum(p.numel() * (dtype or p.dtype).itemsize for p in module.parameters())
 
 
 def _without_dtype(config: Mapping[str, Any]) -> dict[str, Any]:
