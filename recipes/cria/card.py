@@ -132,12 +132,13 @@ def make(run: Path, console: Console) -> None:
     parts = [
         HEAD,
         "## Held-out scores\n",
-        "Greedy answers. *New words*: trained phrasings with names, things, places or sums that are "
-        "nowhere in the training text. *New phrasing*: questions in sentences that are nowhere in "
-        "it. An answer counts if it is exactly the expected one, or, for free answers, if it holds "
-        "what was asked for (a pattern). In brackets the 95 % interval (Wilson). *One answer to "
-        "all* is the best that a single fixed answer would score: where it is high, the score says "
-        "little. Facts and small talk hold out the question only; their answers were trained.\n",
+        "Greedy answers. *New words*: trained phrasings with names, things, places or sums that "
+        "are nowhere in the training text. *New phrasing*: questions in sentences that are nowhere "
+        "in it. An answer counts if it is exactly the expected one, or, for free answers, if it "
+        "holds what was asked for (a pattern). In brackets the 95 % interval (Wilson). *One answer "
+        "to all* is the best that a single fixed answer would score: where it is high, the score "
+        "says little. Facts and small talk hold out the question only; their answers were "
+        "trained.\n",
         table(task.rows, said, right),
         "\n## Training\n",
         training(run),

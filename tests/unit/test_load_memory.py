@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from bench.load_memory import CASES, run
 
 pytestmark = pytest.mark.skipif(

@@ -200,8 +200,7 @@ def test_a_turn_without_words(tokenizer: Tokenizer) -> None:
     assert marks(CHATML, talk, tokenizer) == ["<|im_end|>", "ok<|im_end|>"]
     # A header of its own is no end: the turn goes on after its first special token.
     headed = CHATML.replace("{{ message.content }}", "<|channel|>final{{ message.content }}")
-    with pytest.raises(TemplateError, match="cannot be marked"):
-        marks(headed.replace("{% endfor %}", "{{ loop.last }}{% endfor %}"), talk, tokenizer)
+    assert marks(headed, talk[:2], tokenizer) == ["<|channel|>final<|im_end|>"]
 
 
 def test_content_in_parts_is_marked(tokenizer: Tokenizer) -> None:

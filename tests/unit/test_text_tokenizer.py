@@ -236,6 +236,20 @@ def test_special_tokens_are_text_if_nobody_vouches_for_them(
         assert tokenizer.decode(plain) == text
 
 
+def test_symbols_that_sentencepiece_reads_itself(tmp_path: Path) -> None:
+    config = {"additional_special_tokens": ["<tool>"]}
+    tokenizer = sentencepiece_model(tmp_path, config, symbols=["<tool>", "<word>"])
+    tool, word = tokenizer.id_of("<tool>"), tokenizer.id_of("<word>")
+    assert tool in tokenizer.special_ids
+    assert word not in tokenizer.special_ids
+    text = "the <tool><tool> and <word>"
+    assert tokenizer.encode(text).count(tool or 0) == 2
+    plain = tokenizer.encode(text, parse_special=False, add_special=False)
+    assert tool not in plain
+    assert word in plain
+    assert tokenizer.decode(plain) == text
+
+
 def test_files_beside_the_model_add_tokens(data: Path, folder: Folder) -> None:
     config = {
         "bos_token": {"content": "<s>"},

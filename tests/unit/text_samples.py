@@ -65,8 +65,11 @@ def byte_level(folder: Path, specials: Iterable[str], merges: Iterable[str] = ()
     return loaded(folder)
 
 
-def sentencepiece_bytes() -> bytes:
-    """A SentencePiece BPE of 400 pieces with byte fallback, as LLaMA's is made."""
+def sentencepiece_bytes(symbols: Iterable[str] = ()) -> bytes:
+    """A SentencePiece BPE of 400 pieces with byte fallback, as LLaMA's is made.
+
+    `symbols` are pieces that the library itself reads from text, whoever wrote it.
+    """
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS),
@@ -77,14 +80,17 @@ def sentencepiece_bytes() -> bytes:
         character_coverage=0.98,
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
+        user_defined_symbols=list(symbols),
         minloglevel=2,
     )
     return model.getvalue()
 
 
-def sentencepiece_model(folder: Path, config: Mapping[str, Any] | None = None) -> Tokenizer:
+def sentencepiece_model(
+    folder: Path, config: Mapping[str, Any] | None = None, *, symbols: Iterable[str] = ()
+) -> Tokenizer:
     """The tokenizer of `sentencepiece_bytes`, with a tokenizer_config.json if one is given."""
-    (folder / "tokenizer.model").write_bytes(sentencepiece_bytes())
+    (folder / "tokenizer.model").write_bytes(sentencepiece_bytes(symbols))
     if config is not None:
         (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return loaded(folder)

@@ -1,0 +1,1 @@
+"""Measurements: each command prints figures and the command that reproduces them."""
