@@ -17,7 +17,6 @@ SIZES = [
     ("llama", 1.05),
     ("falcon", 0.2),
     ("falcon-bin", 0.2),
-    ("llama-bin-old", 0.2),
     ("llama-as-float16", 0.2),
 ]
 

@@ -14,6 +14,8 @@ from puna.errors import PunaError
 app = App(
     name="puna",
     version=puna.__version__,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
     help="""From an open language model and your data to a specialist you own.
 
     Start with `puna chat`: it talks to cria, the baby llama that ships inside. Every command has
@@ -59,8 +61,11 @@ for _name, (_summary, _example) in _COMMANDS.items():
 def main(argv: list[str] | None = None) -> None:
     """Run one command; exit 0, 1 for an error, 2 for bad arguments, 130 for Ctrl-C."""
     try:
-        app(argv, exit_on_error=False, print_error=True)
-    except CycloptsError:
+        app(argv, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        what = " ".join(str(error).split())
+        command = " ".join(error.command_chain or ())
+        fail(f"{what}\n  try: {' '.join(f'puna {command}'.split())} --help")
         sys.exit(2)
     except PunaError as error:
         fail(str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -101,7 +103,7 @@ def tune_command(
         f"{len(base.examples)} examples, {base.tokens:,} tokens, of which {base.learned:,} "
         f"are learned, {settings.epochs} times"
     )
-    with bars() as bar:
+    with bars() as bar, _hint_at_resume():
         update = bar("tuning", "steps")
 
         def show(step: Step) -> None:
@@ -126,3 +128,12 @@ def tune_command(
     )
     out.print(f"adapter: {done.adapter}", soft_wrap=True)
     out.print(f"try: puna chat {model} --adapter {done.adapter}", style="dim", soft_wrap=True)
+
+
+@contextmanager
+def _hint_at_resume() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        note("the same command with --resume goes on from the last checkpoint")
+        raise

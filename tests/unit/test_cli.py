@@ -1,0 +1,335 @@
+"""Commands as a user runs them: what they print, and how they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puna.cli import main
+from tests.unit.tiny import LLAMA, save_tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+PUNA = [sys.executable, "-m", "puna"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Run a command that must succeed; return what it printed."""
+    main(list(argv))
+    return capsys.readouterr().out
+
+
+def fail(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Run a command that must fail as errors should; return what it said."""
+    with pytest.raises(SystemExit) as exit_:
+        main(list(argv))
+    said = capsys.readouterr()
+    assert exit_.value.code not in (0, None)
+    assert "Traceback" not in said.err + said.out
+    assert said.out == ""
+    return said.err
+
+
+def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return the error of a command that fails; notes may stand before it."""
+    _, mark, said = fail(capsys, *argv).rpartition("error: ")
+    assert mark
+    assert len(said.splitlines()) <= 3, said
+    return said
+
+
+def test_inspect_tells_the_facts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    facts = json.loads(run(capsys, "inspect", "--json"))
+    assert facts["family"] == "llama"
+    assert facts["parameters"] == 2_885_888
+    assert facts["layers"] == 4
+    assert facts["context"] == 512
+    assert facts["license"] == "apache-2.0"
+    assert facts["memory"]["bfloat16"]["weights"] == 2 * facts["parameters"]
+    table = run(capsys, "inspect", "cria")
+    assert "2,885,888" in table
+    assert "apache-2.0" in table
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))  # a config and no weights
+    assert json.loads(run(capsys, "inspect", str(tmp_path), "--json"))["layers"] == 2
+
+
+def test_generate_and_chat(capsys: pytest.CaptureFixture[str]) -> None:
+    told = run(capsys, "generate", "--prompt", "The llama", "--max-tokens", "8")
+    done = json.loads(
+        run(capsys, "generate", "--prompt", "The llama", "--max-tokens", "8", "--json")
+    )
+    assert told == done["text"] + "\n"
+    assert len(done["ids"]) <= 8
+    assert done["finish"] in {"stop", "length"}
+    question = "What is a baby llama called?"
+    answer = json.loads(run(capsys, "chat", "--message", question, "--max-tokens", "30", "--json"))
+    assert "cria" in answer["text"]
+    main(["chat", "--message", question, "--max-tokens", "30"])
+    said = capsys.readouterr()
+    assert said.out == answer["text"] + "\n"
+    assert "toy" in said.err
+    assert "puna chat PATH" in said.err
+
+
+def test_chat_is_a_conversation(capfd: pytest.CaptureFixture[str]) -> None:
+    """On a terminal of its own: two turns, a new start, and the way out."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [*PUNA, "chat", "--max-tokens", "24"],
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        close_fds=True,
+    )
+    os.close(child)
+    for line in ("My name is Ada.", "What is a baby llama called?", "/new", "/exit"):
+        os.write(parent, line.encode() + b"\n")
+    shown = b""
+    while True:
+        try:
+            part = os.read(parent, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "toy" in text
+    assert text.count("model") >= 2
+    assert "Traceback" not in text
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Say {word}."},
+                {"role": "assistant", "content": word},
+            ]
+        }
+        for word in ("sun", "rain", "wind", "snow")
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_tune_eval_and_use(capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    argv = ["tune", "cria", str(data), "--out", str(out), "--epochs", "25", "--batch-size", "4"]
+    argv += ["--learning-rate", "5e-3"]
+    done = json.loads(run(capsys, *argv, "--json"))
+    assert done["steps"] == 25
+    assert done["last_loss"] < 0.2 * done["first_loss"]
+    adapter = done["adapter"]
+    names = {path.name for path in Path(adapter).iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
+    assert json.loads((out / "run.json").read_text())["learned_tokens"] > 0
+    report = json.loads(run(capsys, "eval", "cria", str(data), "--adapter", adapter, "--json"))
+    assert report["metrics"]["accuracy"]["value"] == 1.0
+    assert report["metrics"]["accuracy"]["low"] < 1.0
+    page = tmp_path / "report.html"
+    table = run(capsys, "eval", "cria", str(data), "--adapter", adapter, "--html", str(page))
+    assert "accuracy" in table
+    assert "<svg" in page.read_text()
+    said = run(capsys, "chat", "--message", "Say wind.", "--adapter", adapter)
+    assert said == "wind\n"
+    assert "holds a run already" in error(capsys, *argv)
+    again = json.loads(run(capsys, *argv, "--resume", "--json"))
+    assert again["last_loss"] == done["last_loss"]
+    argv[argv.index("25")] = "26"
+    assert "epochs" in error(capsys, *argv, "--resume")
+
+
+def test_peft_loads_what_tune_wrote(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    import puna
+    from puna.source import resolve
+
+    out = tmp_path / "run"
+    run(capsys, "tune", "cria", str(data), "--out", str(out), "--epochs", "3", "--json")
+    lm = puna.load("cria", adapter=out / "adapter", dtype="float32")
+    base = AutoModelForCausalLM.from_pretrained(resolve("cria").path, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(base, out / "adapter").eval()
+    ids = [1, 50, 60, 70, 80, 3, 9]
+    with torch.no_grad():
+        want = theirs(torch.tensor([ids])).logits[0]
+    assert (lm.logits(ids) - want).abs().max() < 1e-4
+    lm.save(tmp_path / "merged")
+    assert (puna.load(tmp_path / "merged").logits(ids) - want).abs().max() < 1e-4
+
+
+def broken(folder: Path, **changes: Any) -> Path:
+    save_tiny(folder)
+    (folder / "config.json").write_text(json.dumps({**LLAMA, **changes}))
+    return folder
+
+
+def test_bad_models(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "no-such" in error(capsys, "inspect", "no-such")
+    assert "config.json" in error(capsys, "inspect", str(tmp_path))
+    odd = broken(tmp_path / "odd", flux_capacitor=True)
+    assert "flux_capacitor" in error(capsys, "inspect", str(odd))
+    run(capsys, "inspect", str(odd), "--ignore-key", "flux_capacitor")
+    zebra = broken(tmp_path / "zebra", model_type="zebra")
+    assert "zebra" in error(capsys, "generate", str(zebra), "--prompt", "x")
+    wide = broken(tmp_path / "wide", hidden_size=64)
+    assert "shape" in error(capsys, "generate", str(wide), "--prompt", "x")
+    bare = broken(tmp_path / "bare")
+    assert "tokenizer" in error(capsys, "generate", str(bare), "--prompt", "x")
+    assert "chat template" in error(capsys, "chat", str(bare), "--message", "x")
+    (bare / "model.safetensors").unlink()
+    assert "no weights" in error(capsys, "generate", str(bare), "--prompt", "x")
+    assert "adapter" in error(capsys, "chat", "--message", "x", "--adapter", str(tmp_path / "none"))
+
+
+def test_bad_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, out = tmp_path / "data.jsonl", str(tmp_path / "run")
+    good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    for lines, says in (
+        ([""], "empty"),
+        ([json.dumps(good), "{"], "line 2"),
+        ([json.dumps({"messages": good["messages"][:1]})], "no assistant turn"),
+        ([json.dumps(good), json.dumps({"text": "word " * 600})], "context is 512"),
+    ):
+        path.write_text("\n".join(lines))
+        assert says in error(capsys, "tune", "cria", str(path), "--out", out)
+        assert not Path(out).exists()
+    assert "line 2" in error(capsys, "eval", "cria", str(path))
+    assert "none.jsonl" in error(capsys, "tune", "cria", str(tmp_path / "none.jsonl"), "--out", out)
+
+
+def test_bad_arguments(capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    for argv in (
+        ["bogus"],
+        ["inspect", "cria", "--bogus"],
+        ["generate"],
+        ["generate", "--prompt", "x", "--max-tokens", "many"],
+        ["chat", "--message", "x", "--dtype", "int3"],
+    ):
+        assert "--help" in error(capsys, *argv)
+    assert "max_tokens" in error(capsys, "generate", "--prompt", "x", "--max-tokens", "0")
+    assert "temperature" in error(capsys, "generate", "--prompt", "x", "--temperature", "-1")
+    assert "--message" in error(capsys, "chat", "--json")
+    assert "rank" in error(capsys, "tune", "cria", str(data), "--out", out, "--rank", "0")
+    assert "c_attn" in error(capsys, "tune", "cria", str(data), "--out", out, "--targets", "c_attn")
+    long = "word " * 600
+    assert "context is 512" in error(capsys, "generate", "--prompt", long)
+    assert "context is 512" in error(capsys, "chat", "--message", long)
+
+
+def test_a_disk_that_fills_is_said_and_the_run_can_go_on(data: Path, tmp_path: Path) -> None:
+    """The limit on file size stands for a full disk: the write fails in the same place."""
+    out = tmp_path / "run"
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000));"
+        "from puna.cli import main; main(sys.argv[1:])"
+    )
+    argv = ["tune", "cria", str(data), "--out", str(out), "--epochs", "3"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(said) == 1
+    assert "cannot write" in said[0]
+    assert "Traceback" not in done.stderr
+    assert not list(out.rglob("*.safetensors"))
+    done = subprocess.run([*PUNA, *argv, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_while_tuning_and_then_resume(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    argv = [
+        *PUNA,
+        "tune",
+        "cria",
+        str(data),
+        "--out",
+        str(out),
+        "--epochs",
+        "400",
+        "--save-every",
+        "5",
+    ]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (out / "state" / "state.json").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, said = process.communicate()
+    assert process.returncode == 130
+    assert printed == ""
+    assert "Traceback" not in said
+    assert "--resume" in said
+    steps = json.loads((out / "state" / "state.json").read_text())["step"]
+    assert 0 < steps < 400
+
+
+def test_ctrl_c_at_any_moment_shows_no_traceback() -> None:
+    for delay in (0.05, 0.15, 0.3, 0.6, 1.0, 1.5):
+        process = subprocess.Popen(
+            [*PUNA, "generate", "--prompt", "Once", "--max-tokens", "500", "--temperature", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        assert "Traceback" not in said, (delay, said)
+
+
+def test_a_reader_that_leaves(tmp_path: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m puna generate --prompt Once --max-tokens 200 | head -c 5",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert len(done.stdout) == 5
+
+
+def test_an_internal_error_is_one_line_unless_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import puna.source
+
+    def explode(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(puna.source, "resolve", explode)
+    assert "ZeroDivisionError" in error(capsys, "inspect")
+    monkeypatch.setenv("PUNA_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        main(["inspect"])
+
+
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("inspect", "generate", "chat", "tune", "eval", "serve"):
+        main([command, "--help"])
+        page = capsys.readouterr().out
+        assert f"Example: puna {command}" in page
+        assert "--json" in page
+    assert shutil.which("puna", path=str(Path(sys.executable).parent))
