@@ -74,9 +74,9 @@ def markdown(found: list[tuple[Form, dict[str, float]]]) -> str:
         "its eager attention, the others' is SDPA (the eager path of Falcon with ALiBi adds its "
         "bias twice).",
         "",
-        "Rope scaling that depends on the total length (dynamic) is fixed at admission: prompt",
-        "plus the tokens asked for, at most the context. So one shot equals the reference, and what",
-        "is generated does not depend on how it was chunked.",
+        "Rope scaling that depends on the total length (dynamic) is fixed at admission: the",
+        "prompt plus the tokens asked for, at most the context. So one shot equals the",
+        "reference, and what is generated does not depend on how it was chunked.",
         "",
     ]
     return "\n".join(lines)

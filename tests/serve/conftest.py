@@ -50,7 +50,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(words: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random weights, loud enough to say something else to every prompt.
 
-    It hardly ever ends a turn, and its context is long: a request runs until somebody ends it.
+    It is deaf to the end of a turn: a greedy request runs until somebody or the context ends it.
     """
     out = tmp_path_factory.mktemp("model") / MODEL
     out.mkdir()
@@ -73,6 +73,7 @@ def folder(words: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2 and "embed" not in name:
             parameter.data *= 12
+    model.get_parameter("embed.tokens").data[config["eos_token_id"]] = 0
     save_folder(model, name_table(spec), out, config=config)
     return out
 

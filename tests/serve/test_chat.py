@@ -203,13 +203,11 @@ def test_what_asks_for_nothing_is_accepted(client: openai.OpenAI, want: Generati
 
 
 def near_the_end(lm: LanguageModel, room: int) -> list[dict[str, str]]:
-    """A prompt that leaves room for so many tokens."""
-    words = lm.spec.context - room
-    message = {"role": "user", "content": ""}
-    while (missing := words - len(lm.render([message]))) > 0:
-        message["content"] += "\n" + "a." * (max(1, missing // 3) - 1)
-    assert missing == 0
-    return [message]
+    """A prompt that leaves room for so many tokens; a digit is a token of its own."""
+    frame = len(lm.render([{"role": "user", "content": ""}]))
+    messages = [{"role": "user", "content": "7" * (lm.spec.context - room - frame)}]
+    assert len(lm.render(messages)) == lm.spec.context - room
+    return messages
 
 
 def test_an_answer_ends_at_the_context(client: openai.OpenAI, lm: LanguageModel) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 
@@ -109,7 +111,7 @@ def test_an_unknown_model(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "Bearer", "Bearer ", f"Basic {KEY}", KEY, f"Bearer {KEY}x", f"Bearer {KEY[:-1]}"],
+    [None, "", "Bearer", f"Basic {KEY}", KEY, f"Bearer {KEY}x", f"Bearer {KEY[:-1]}"],
 )
 def test_without_the_key(room: Room, header: str | None) -> None:
     headers = {} if header is None else {"authorization": header}
@@ -195,3 +197,29 @@ def test_a_long_name_is_not_echoed_whole(room: Room) -> None:
         answer = http.post("/v1/chat/completions", content=json.dumps(body))
     assert answer.status_code == 400
     assert len(answer.content) < 2000
+
+
+def test_an_unexpected_error_keeps_its_secrets(
+    lm: LanguageModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(lm, api_key=KEY, model_id=MODEL)
+
+    @app.get("/v1/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError("a secret of the client")
+
+    async def ask() -> httpx2.Response:
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://x") as http:
+            return await http.get("/v1/broken", headers={"authorization": f"Bearer {KEY}"})
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("server_error", "server_error")
+    name = answer.headers["x-request-id"]
+    assert name in error["message"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{name} failed: ZeroDivisionError"
+    ]
+    assert caplog.records[0].exc_info is None

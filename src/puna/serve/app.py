@@ -56,6 +56,8 @@ def app_of(desk: Desk, *, api_key: str, max_open: int = MAX_OPEN) -> FastAPI:
         lifespan=lifespan,
         openapi_url=None,
         redirect_slashes=False,
+        # FastAPI's own would go by the environment, and to other machines.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         exception_handlers={ApiError: _api_error, HTTPException: _http_error},
     )
     app.add_middleware(Gate, api_key=api_key, max_open=max_open)

@@ -257,7 +257,7 @@ class Desk:
 
     def _answer(self, wire: ChatRequest, prompt: Sequence[int], room: int, index: int) -> _Answer:
         options = Options(
-            max_tokens=min(wire.limit or room, room),
+            max_tokens=wire.limit or room,
             temperature=wire.temperature,
             top_p=wire.top_p,
             top_k=max(0, wire.top_k),

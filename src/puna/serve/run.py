@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -19,7 +21,7 @@ from puna.serve.app import app_of
 from puna.serve.completion import Desk
 from puna.serve.errors import ApiError
 
-# Seconds that clients have to take the end of their answers when the server stops.
+# Seconds that clients have, when the server stops, to take the end of their answers.
 _LAST_WORDS = 3
 
 
@@ -111,7 +113,6 @@ def make_server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=_LAST_WORDS,
     )
     return _Server(config, desk, lambda: on_ready(address_of(listener)))
 
@@ -135,7 +136,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it accepts, and ends open requests before it waits for them."""
+    """Tells when it accepts, and leaves nobody waiting when it stops."""
 
     def __init__(self, config: uvicorn.Config, desk: Desk, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -144,22 +145,30 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
+        try:
             self._on_ready()
+        except BaseException:
+            await self.shutdown(sockets)
+            raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what the engine does, let clients hear of it, drop those that do not listen."""
+        for server in self.servers:
+            server.close()
         await run_in_threadpool(self._desk.stop)
+        state = self.server_state
+        last = time.monotonic() + _LAST_WORDS
+        while state.tasks and time.monotonic() < last and not self.force_exit:
+            await asyncio.sleep(0.05)
+        if state.tasks:
+            for connection in list(state.connections):
+                connection.transport.abort()
+        self.force_exit = False  # nothing is left to wait for, and the lifespan is to end well
         await super().shutdown(sockets)
 
 
 class _Http(H11Protocol):
     """Answers what is not HTTP in the envelope, and never within another answer."""
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            super().data_received(data)
-        except Exception:  # h11 trips over a few requests, such as a length of 5,000 digits
-            self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
