@@ -153,7 +153,7 @@ def load_puna(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     """Load as `puna.load` does, without text."""
     spec = read_config(read_json(folder / "config.json", what="model config"))
     module = build(spec, dtype=dtype)
-    load_into(module, open_checkpoint(folder), name_table(spec), dtype=dtype, device="cpu")
+    load_into(module, open_checkpoint(folder), name_table(spec), device="cpu")
     return module
 
 

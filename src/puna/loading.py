@@ -103,7 +103,7 @@ def load_parts(
     place = _device(device)
     table = name_table(spec)
     decoder = build(spec, dtype=kind)
-    load_into(decoder, checkpoint, table, dtype=kind, device=place, progress=progress)
+    load_into(decoder, checkpoint, table, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
     slot = None if adapter is None else read_adapter(Path(adapter), decoder, table)
     return Parts(source, config, spec, table, decoder, read_text(source.path, config), slot)

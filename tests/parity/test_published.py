@@ -33,7 +33,7 @@ def test_parameters_are_counted_exactly(name: str) -> None:
     assert sum(p.numel() for p in module.parameters()) == count
     table = name_table(spec)
     for parameter, _ in module.named_parameters():
-        assert table.by_theirs(table.by_ours(parameter).theirs) == table.by_ours(parameter)
+        assert table.by_ours(parameter) in table.by_theirs(table.by_ours(parameter).theirs)
 
 
 def test_mixtral_uses_fewer_per_token() -> None:

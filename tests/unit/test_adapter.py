@@ -170,7 +170,6 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
         ({"use_dora": True}, "use_dora"),
         ({"bias": "all"}, "biases"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
         ({"r": 0}, "r must"),
         ({"lora_alpha": None}, "lora_alpha"),
         ({"brand_new_key": 1}, "brand_new_key"),

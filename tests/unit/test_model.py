@@ -28,7 +28,7 @@ from puna.spec import (
     Rope,
 )
 
-GATED = Dense(40, "silu", gated=True)
+GATED = Dense(40, "silu", gate="split")
 
 
 def make_spec(
@@ -126,7 +126,7 @@ AXES = [
     {"position": Alibi(), "residual": "parallel_shared", "tied": False},
     {"position": Alibi(divided=True, rounded=True), "residual": "parallel_split"},
     {"window": 6, "ffn": MoE(5, 2, GATED)},
-    {"ffn": Dense(33, "gelu_tanh", gated=False, bias=True)},
+    {"ffn": Dense(33, "gelu_tanh", gate=None, bias=True)},
 ]
 
 

@@ -58,7 +58,7 @@ def load(
     spec = read_config(config)
     module = build(spec, dtype=dtype)
     checkpoint = open_checkpoint(folder)
-    load_into(module, checkpoint, name_table(spec), dtype=dtype, device="cpu", **more)
+    load_into(module, checkpoint, name_table(spec), device="cpu", **more)
     return module
 
 

@@ -8,7 +8,7 @@ import torch
 
 from puna.adapter.lora import LoraLinear, Update
 from puna.errors import AdapterError
-from puna.families import NameTable
+from puna.families import NameTable, Slice
 from puna.model import Decoder, Linear
 
 
@@ -32,7 +32,8 @@ def attach(
         rank: of every update.
         alpha: the update is scaled by alpha / rank.
         targets: last parts of published module names, such as `q_proj`; none means all linear
-            maps of attention and feed-forward network, routers left out.
+            maps of attention and feed-forward network, routers left out, and experts that are
+            stored as one tensor: they are no modules that an adapter could name.
         dropout: share of inputs dropped in training.
         seed: of A.
 
@@ -105,6 +106,11 @@ def _choose(
     model: Decoder, table: NameTable, targets: Collection[str]
 ) -> dict[str, Linear | LoraLinear]:
     linears = {n: m for n, m in model.named_modules() if isinstance(m, Linear | LoraLinear)}
+    linears = {
+        name: m
+        for name, m in linears.items()
+        if not isinstance(table.their_module(name).layout, Slice)
+    }
     if not targets:
         return {name: m for name, m in linears.items() if not name.endswith(".router")}
     last = {name: table.their_module(name).theirs.rpartition(".")[2] for name in linears}

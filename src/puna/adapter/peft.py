@@ -15,7 +15,7 @@ from torch import Tensor
 from puna.adapter.attach import adapted, add, find, free_slot
 from puna.adapter.lora import Update
 from puna.errors import AdapterError, SourceError
-from puna.families import NameTable
+from puna.families import Layout, NameTable, Transposed
 from puna.formats import write_atomic
 from puna.model import Decoder
 from puna.source import read_json
@@ -30,7 +30,7 @@ _INERT = {
     "auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights",
     "layers_pattern", "layers_to_transform", "lora_dropout", "exclude_modules", "peft_version",
     "rank_pattern", "revision", "target_modules", "task_type", "megatron_core", "qalora_group_size",
-    "ensure_weight_tying",
+    "ensure_weight_tying", "fan_in_fan_out",
 }  # fmt: skip
 _READ = {"peft_type", "r", "lora_alpha", "alpha_pattern", "use_rslora", "bias"}
 
@@ -76,14 +76,16 @@ def write_adapter(folder: Path, model: Decoder, slot: int, table: NameTable, *, 
         raise AdapterError(f"the model has no adapter in slot {slot}")
     tensors: dict[str, Tensor] = {}
     targets, ranks, dropouts = set(), set(), set()
+    transposed = False
     for name, update in updates.items():
         module = table.their_module(name)
         targets.add(module.theirs.rpartition(".")[2])
         ranks.add((update.a.shape[0], update.scale * update.a.shape[0]))
         dropouts.add(update.dropout)
+        transposed = transposed or isinstance(module.layout, Transposed)
         stem = f"{_PREFIX}{module.theirs}.lora_"
         tensors[f"{stem}A.weight"] = update.a.detach()
-        tensors[f"{stem}B.weight"] = to_theirs(update.b.detach(), module.layout)
+        tensors[f"{stem}B.weight"] = to_theirs(update.b.detach(), _rows(module.layout))
     if len(ranks) > 1 or len(dropouts) > 1:
         raise AdapterError("an adapter of several ranks or scales cannot be written")
     rank, alpha = ranks.pop()
@@ -98,7 +100,7 @@ def write_adapter(folder: Path, model: Decoder, slot: int, table: NameTable, *, 
         "lora_dropout": dropouts.pop(),
         "target_modules": sorted(targets),
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": transposed,
         "inference_mode": True,
         "modules_to_save": None,
     }
@@ -169,8 +171,13 @@ def _update(
         )
     alpha = _alpha(module, config, file)
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    ready = to_ours(b, target.layout).contiguous()
+    ready = to_ours(b, _rows(target.layout)).contiguous()
     return target.ours, Update(a.clone(), ready.clone(), scale=scale)
+
+
+def _rows(layout: Layout) -> Layout:
+    """Return how the rows of an update's B are ordered: B is [out, rank] in any checkpoint."""
+    return None if isinstance(layout, Transposed) else layout
 
 
 def _alpha(module: str, config: Mapping[str, Any], file: Path) -> float:

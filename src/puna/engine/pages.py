@@ -28,11 +28,15 @@ class PagePool:
         self, spec: ModelSpec, *, limit: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.limit = limit
-        shapes = [(layer.mixer.kv_heads, layer.mixer.head_dim) for layer in spec.layers]
+        mixers = [layer.mixer for layer in spec.layers]
         self._made = 1
         self._free: list[int] = []
-        self.keys = [torch.zeros(PAGE, *s, dtype=dtype, device=device) for s in shapes]
-        self.values = [torch.zeros_like(k) for k in self.keys]
+
+        def stores(sizes: list[tuple[int, int]]) -> list[Tensor]:
+            return [torch.zeros(PAGE, *size, dtype=dtype, device=device) for size in sizes]
+
+        self.keys = stores([(m.kv_heads, m.head_dim) for m in mixers])
+        self.values = stores([(m.kv_heads, m.v_dim) for m in mixers])
 
     @property
     def free(self) -> int:

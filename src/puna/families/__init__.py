@@ -8,7 +8,7 @@ from typing import Any
 from puna.errors import ConfigError
 from puna.families import bloom, falcon, gpt_neox, llama, mistral, mixtral
 from puna.families.keys import INERT, Keys
-from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row
+from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row, Slice, Transposed
 from puna.spec import ModelSpec
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "NameTable",
     "Place",
     "Row",
+    "Slice",
+    "Transposed",
     "known_families",
     "name_table",
     "read_config",

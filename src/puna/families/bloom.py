@@ -30,7 +30,7 @@ def read(keys: Keys) -> ModelSpec:
         qkv_bias=True,
         out_bias=True,
     )
-    layer = LayerSpec(mixer, Dense(4 * width, "gelu_tanh", gated=False, bias=True), norm)
+    layer = LayerSpec(mixer, Dense(4 * width, "gelu_tanh", gate=None, bias=True), norm)
     return ModelSpec(
         family="bloom",
         vocab=keys.count("vocab_size"),

@@ -46,7 +46,7 @@ def read(keys: Keys) -> ModelSpec:
     ffn = Dense(
         keys.count("ffn_hidden_size", default=4 * width),
         keys.activation("activation", default="gelu"),
-        gated=False,
+        gate=None,
         bias=bias,
     )
     layer = LayerSpec(mixer, ffn, norm, _residual(keys, grouped))  # type: ignore[arg-type]

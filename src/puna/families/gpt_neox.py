@@ -30,7 +30,7 @@ def read(keys: Keys) -> ModelSpec:
     ffn = Dense(
         keys.count("intermediate_size", default=4 * width),
         keys.activation("hidden_act", default="gelu"),
-        gated=False,
+        gate=None,
         bias=True,
     )
     parallel = keys.switch("use_parallel_residual", default=True)

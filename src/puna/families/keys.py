@@ -145,9 +145,16 @@ class Keys:
         value = self.take(*names, default=default)
         if value is default and default is not _MISSING:
             return value  # type: ignore[no-any-return]
-        if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
+        if not _positive(value):
             raise self._wrong(names[0], f"must be a number above zero, not {value!r:.60}")
         return float(value)
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Return a list of finite numbers above zero."""
+        values = self.take(name)
+        if not isinstance(values, list) or not all(_positive(value) for value in values):
+            raise self._wrong(name, "must be a list of numbers above zero")
+        return tuple(map(float, values))
 
     def switch(self, *names: str, default: bool) -> bool:
         """Return true or false."""
@@ -192,3 +199,7 @@ class Keys:
         return ConfigError(
             f"config key {self._inside + key} {reason}", remedy="correct config.json"
         )
+
+
+def _positive(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value > 0

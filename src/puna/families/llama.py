@@ -36,7 +36,10 @@ def read(keys: Keys) -> ModelSpec:
     """Read a LLaMA config."""
     bias = keys.switch("mlp_bias", default=False)
     ffn = Dense(
-        keys.count("intermediate_size"), keys.activation("hidden_act", default="silu"), True, bias
+        keys.count("intermediate_size"),
+        keys.activation("hidden_act", default="silu"),
+        "split",
+        bias,
     )
     return read_body(
         keys, "llama", ffn, attention_bias=keys.switch("attention_bias", default=False)

@@ -13,7 +13,7 @@ names = llama.names
 def read(keys: Keys) -> ModelSpec:
     """Read a Mistral config; a window of null means none, an absent one is the published 4096."""
     ffn = Dense(
-        keys.count("intermediate_size"), keys.activation("hidden_act", default="silu"), True
+        keys.count("intermediate_size"), keys.activation("hidden_act", default="silu"), "split"
     )
     return llama.read_body(
         keys,

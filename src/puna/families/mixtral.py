@@ -22,7 +22,7 @@ _ROUTER = Row("model.layers.{i}.block_sparse_moe.gate.weight", "layers.{i}.ffn.r
 def read(keys: Keys) -> ModelSpec:
     """Read a Mixtral config."""
     expert = Dense(
-        keys.count("intermediate_size"), keys.activation("hidden_act", default="silu"), True
+        keys.count("intermediate_size"), keys.activation("hidden_act", default="silu"), "split"
     )
     moe = MoE(
         keys.count("num_local_experts", "num_experts", default=8),

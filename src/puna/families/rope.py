@@ -11,6 +11,7 @@ from puna.spec import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     Rope,
     RopeScaling,
     YarnScaling,
@@ -61,9 +62,25 @@ def _scaling(kind: str, keys: Keys, *, context: int, original: int | None) -> Ro
             keys.number("high_freq_factor"),
             original or keys.count("original_max_position_embeddings", default=context),
         )
+    if kind in {"longrope", "su"}:
+        return _longrope(keys, context=context, original=original)
     raise ConfigError(
         f"rope scaling {kind!r:.60} is unknown",
-        remedy="known: default, linear, dynamic, yarn, llama3",
+        remedy="known: default, linear, dynamic, yarn, llama3, longrope",
+    )
+
+
+def _longrope(keys: Keys, *, context: int, original: int | None) -> LongRopeScaling:
+    start = original or keys.count("original_max_position_embeddings", default=context)
+    keys.take("original_max_position_embeddings", default=None)
+    factor = keys.number("factor", default=context / start)
+    if original is not None:
+        factor = context / original
+    attention = keys.number("attention_factor", default=None)
+    if not attention:
+        attention = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(start))
+    return LongRopeScaling(
+        keys.numbers("short_factor"), keys.numbers("long_factor"), start, attention
     )
 
 

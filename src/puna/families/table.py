@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,34 @@ class GroupedQKV:
     head_dim: int
 
 
-Layout = GroupedQKV | None
+@dataclass(frozen=True, slots=True)
+class Transposed:
+    """A matrix stored [in, out], as GPT-2 stores its linear maps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One of several tensors stored as one: theirs[`index`], of that every `step`th row.
+
+    Rows begin at `start`. `transposed`: what is stored is [in, out] for each expert, and so the
+    rows are columns there. A row's `index` is its expert, filled in when the row is spelled out.
+    """
+
+    index: int = 0
+    start: int = 0
+    step: int = 1
+    transposed: bool = False
+
+
+Layout = GroupedQKV | Transposed | Slice | None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One tensor: its name in the published checkpoint, ours, and how its rows are ordered there.
 
-    `{i}` stands for the layer and `{e}` for the expert, in both names.
+    `{i}` stands for the layer and `{e}` for the expert; where only our name has an expert, the
+    layout is a `Slice`.
     """
 
     theirs: str
@@ -69,12 +89,14 @@ class NameTable:
             for pattern, reason in (extra or {}).items()
             for i in range(layers if "{i}" in pattern else 1)
         }
-        self._by_theirs = {place.theirs: place for place in self.places}
+        self._by_theirs: dict[str, tuple[Place, ...]] = {}
+        for place in self.places:
+            self._by_theirs[place.theirs] = (*self._by_theirs.get(place.theirs, ()), place)
         self._by_ours = {place.ours: place for place in self.places}
 
-    def by_theirs(self, name: str) -> Place | None:
-        """Return the place of a published tensor, or None where no row names it."""
-        return self._by_theirs.get(name) or self._by_theirs.get(self.prefix + name)
+    def by_theirs(self, name: str) -> tuple[Place, ...]:
+        """Return the places of a published tensor: none where no row names it, one or several."""
+        return self._by_theirs.get(name) or self._by_theirs.get(self.prefix + name, ())
 
     def by_ours(self, name: str) -> Place:
         """Return the place of our tensor `name`."""
@@ -91,10 +113,10 @@ class NameTable:
 
     def our_module(self, theirs: str) -> Place | None:
         """Return our linear map for the published module `theirs`, or None."""
-        place = self.by_theirs(theirs + ".weight")
-        if place is None:
-            return None
-        return Place(theirs, place.ours.removesuffix(".weight"), place.layout)
+        match self.by_theirs(theirs + ".weight"):
+            case (place,):
+                return Place(theirs, place.ours.removesuffix(".weight"), place.layout)
+        return None
 
 
 def _spell_out(rows: Iterable[Row], layers: int, experts: int) -> Iterable[Place]:
@@ -105,4 +127,7 @@ def _spell_out(rows: Iterable[Row], layers: int, experts: int) -> Iterable[Place
                     name.replace("{i}", str(i)).replace("{e}", str(e))
                     for name in (row.theirs, row.ours)
                 )
-                yield Place(theirs, ours, row.layout)
+                layout = row.layout
+                if isinstance(layout, Slice):
+                    layout = replace(layout, index=e)
+                yield Place(theirs, ours, layout)

@@ -41,5 +41,5 @@ class Context(Protocol):
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
         """Let N queries see the keys of their own sequence, up to themselves.
 
-        Shapes: q [N, H, D], k and v [N, KV, D], all rotated; returns [N, H, D].
+        Shapes: q [N, H, D], k [N, KV, D], both rotated, v [N, KV, E]; returns [N, H, E].
         """

@@ -8,27 +8,61 @@ from torch.nn import functional as F
 
 from puna.model.attention import Attention, Table
 from puna.model.context import Context
-from puna.model.ffn import build_ffn
+from puna.model.ffn import Mixture, build_ffn
 from puna.model.linear import Linear, product
 from puna.model.norm import build_norm
 from puna.model.position import RotaryTable
 from puna.spec import Embed, Head, LayerSpec, ModelSpec, Rope
 
 
+class Times(nn.Module):
+    """A fixed factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        return x * self.factor
+
+
 class SequentialBlock(nn.Module):
-    """x += attn(norm(x)); x += ffn(norm(x))."""
+    """x += post(attn(pre(x))); x += post(ffn(pre(x))); each a norm, a factor, or nothing."""
 
     def __init__(self, spec: LayerSpec, width: int, layer: int) -> None:
         super().__init__()
-        self.attn_norm = build_norm(spec.norm, width)
+        before = spec.placement in {"pre", "sandwich"}
+        after = spec.placement in {"post", "sandwich"}
+        plain = Times(spec.scale) if spec.scale != 1.0 else nn.Identity()
+        self.attn_norm = build_norm(spec.norm, width) if before else nn.Identity()
         self.attn = Attention(spec.mixer, width, layer)
-        self.ffn_norm = build_norm(spec.norm, width)
+        self.attn_post_norm = build_norm(spec.norm, width) if after else plain
+        self.ffn_norm = build_norm(spec.norm, width) if before else nn.Identity()
         self.ffn = build_ffn(spec.ffn, width)
+        self.ffn_post_norm = build_norm(spec.norm, width) if after else plain
 
     def forward(self, x: Tensor, table: Table | None, ctx: Context) -> Tensor:
         """Map x [N, width] to [N, width]."""
-        x = x + self.attn(self.attn_norm(x), table, ctx)
-        hidden: Tensor = x + self.ffn(self.ffn_norm(x), ctx.rows)
+        x = x + self.attn_post_norm(self.attn(self.attn_norm(x), table, ctx))
+        hidden: Tensor = x + self.ffn_post_norm(self.ffn(self.ffn_norm(x), ctx.rows))
+        return hidden
+
+
+class SumNormBlock(nn.Module):
+    """x = norm(x + attn(x)); x = norm(x + ffn(x)) (Vaswani et al. 2017)."""
+
+    def __init__(self, spec: LayerSpec, width: int, layer: int) -> None:
+        super().__init__()
+        self.attn = Attention(spec.mixer, width, layer)
+        self.attn_norm = build_norm(spec.norm, width)
+        self.ffn = build_ffn(spec.ffn, width)
+        self.ffn_norm = build_norm(spec.norm, width)
+
+    def forward(self, x: Tensor, table: Table | None, ctx: Context) -> Tensor:
+        """Map x [N, width] to [N, width]."""
+        x = self.attn_norm(x + self.attn(x, table, ctx))
+        hidden: Tensor = self.ffn_norm(x + self.ffn(x, ctx.rows))
         return hidden
 
 
@@ -56,7 +90,8 @@ class Embedding(nn.Module):
 
     def __init__(self, spec: Embed, vocab: int, width: int) -> None:
         super().__init__()
-        self.tokens = nn.Parameter(torch.empty(vocab, width))
+        self.tokens = nn.Parameter(torch.empty(vocab, spec.width or width))
+        self.widen = nn.Parameter(torch.empty(width, spec.width)) if spec.width else None
         self.norm = build_norm(spec.norm, width) if spec.norm else None
         rows = spec.positions.rows + spec.positions.offset if spec.positions else 0
         self.positions = nn.Parameter(torch.empty(rows, width)) if spec.positions else None
@@ -67,7 +102,10 @@ class Embedding(nn.Module):
         """Map ids [N] to [N, width]."""
         x = F.embedding(ids, self.tokens)
         if self.scale != 1.0:
-            x = x * self.scale
+            # Rounded to the dtype first, as the published models do.
+            x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
+        if self.widen is not None:
+            x = product(x, self.widen, None)
         if self.positions is not None:
             x = x + F.embedding(positions + self.offset, self.positions)
         return x if self.norm is None else self.norm(x)
@@ -78,15 +116,23 @@ class OutputHead(nn.Module):
 
     def __init__(self, spec: Head, vocab: int, width: int) -> None:
         super().__init__()
-        self.weight = None if spec.tied else nn.Parameter(torch.empty(vocab, width))
+        self.narrow = nn.Parameter(torch.empty(spec.width, width)) if spec.width else None
+        inner = spec.width or width
+        self.weight = None if spec.tied else nn.Parameter(torch.empty(vocab, inner))
         self.bias = nn.Parameter(torch.empty(vocab)) if spec.bias else None
-        self.scale = spec.scale
+        self.scale, self.softcap = spec.scale, spec.softcap
 
     def forward(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Map hidden [R, width] to [R, vocab]; `tokens` [vocab, width] serves a tied head."""
+        if self.narrow is not None:
+            hidden = product(hidden, self.narrow, None)
         weight = tokens if self.weight is None else self.weight
         logits = product(hidden, weight, self.bias).float()
-        return logits if self.scale == 1.0 else logits * self.scale
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.softcap is None:
+            return logits
+        return self.softcap * torch.tanh(logits / self.softcap)
 
 
 class Decoder(nn.Module):
@@ -95,14 +141,10 @@ class Decoder(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.embed = Embedding(spec.embed, spec.vocab, spec.width)
-        blocks = (
-            (SequentialBlock if layer.residual == "sequential" else ParallelBlock)(
-                layer, spec.width, index
-            )
-            for index, layer in enumerate(spec.layers)
+        self.layers = nn.ModuleList(
+            _build_block(layer, spec.width, index) for index, layer in enumerate(spec.layers)
         )
-        self.layers = nn.ModuleList(blocks)
-        self.norm = build_norm(spec.final_norm, spec.width)
+        self.norm = build_norm(spec.final_norm, spec.width) if spec.final_norm else nn.Identity()
         self.output = OutputHead(spec.head, spec.vocab, spec.width)
         positions = [layer.mixer.position for layer in spec.layers]
         ropes = list(dict.fromkeys(p for p in positions if isinstance(p, Rope)))
@@ -145,6 +187,19 @@ class Decoder(nn.Module):
 
 
 def build(spec: ModelSpec, *, device: str = "meta", dtype: torch.dtype = torch.float32) -> Decoder:
-    """Return a decoder whose parameters hold nothing yet; on `meta` they take no memory."""
+    """Return a decoder whose parameters hold nothing yet; on `meta` they take no memory.
+
+    Routers are float32 whatever `dtype` is: a rounded score may send a token elsewhere.
+    """
     with torch.device(device):
-        return Decoder(spec).to(dtype)
+        model = Decoder(spec).to(dtype)
+    for module in model.modules():
+        if isinstance(module, Mixture):
+            module.keep_precise()
+    return model
+
+
+def _build_block(spec: LayerSpec, width: int, layer: int) -> nn.Module:
+    if spec.residual != "sequential":
+        return ParallelBlock(spec, width, layer)
+    return (SumNormBlock if spec.placement == "after" else SequentialBlock)(spec, width, layer)

@@ -9,7 +9,7 @@ from torch import nn
 
 from puna.model.decoder import Decoder
 from puna.model.linear import Linear
-from puna.model.norm import LayerNorm, RMSNorm
+from puna.model.norm import LayerNorm, OnePlusRMSNorm, RMSNorm
 
 
 @torch.no_grad()
@@ -24,8 +24,10 @@ def initialize(model: Decoder, *, seed: int, std: float = 0.02) -> None:
     for parameter in model.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
     for name, module in model.named_modules():
-        if isinstance(module, RMSNorm | LayerNorm):
+        if isinstance(module, RMSNorm | LayerNorm) and module.weight is not None:
             module.weight.fill_(1.0)
+        if isinstance(module, OnePlusRMSNorm):
+            module.weight.zero_()
         if isinstance(module, Linear | LayerNorm) and module.bias is not None:
             nn.init.zeros_(module.bias)
         if isinstance(module, Linear) and name.rpartition(".")[2] in {"out", "down"}:

@@ -8,7 +8,14 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from puna.spec import DynamicScaling, LinearScaling, Llama3Scaling, Rope, YarnScaling
+from puna.spec import (
+    DynamicScaling,
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    Rope,
+    YarnScaling,
+)
 
 
 class RotaryTable:
@@ -16,17 +23,18 @@ class RotaryTable:
 
     def __init__(self, rope: Rope) -> None:
         self.rope = rope
-        self._gain = rope.scaling.attention_factor if isinstance(rope.scaling, YarnScaling) else 1.0
-        self._dynamic = rope.scaling if isinstance(rope.scaling, DynamicScaling) else None
+        self._gain = getattr(rope.scaling, "attention_factor", 1.0)
         # Plain attributes on the CPU: a model built on the meta device needs them real.
         self._frequencies = _scale(rope.scaling, _base_frequencies(rope), rope)
 
     def __call__(self, positions: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
         """Return cos and sin, each [N, dims/2] float32, for positions [N] and spans [N]."""
-        if self._dynamic is None:
-            frequencies = self._frequencies.to(positions.device)
-        else:
-            frequencies = _dynamic_frequencies(self.rope, self._dynamic, spans)
+        frequencies = self._frequencies.to(positions.device)
+        if isinstance(self.rope.scaling, DynamicScaling):
+            frequencies = _dynamic_frequencies(self.rope, self.rope.scaling, spans)
+        elif isinstance(self.rope.scaling, LongRopeScaling):
+            long = spans > self.rope.scaling.original_context
+            frequencies = frequencies[long.long()]
         angles = positions[:, None].float() * frequencies
         return angles.cos() * self._gain, angles.sin() * self._gain
 
@@ -68,6 +76,13 @@ def _scale(scaling: object, frequencies: Tensor, rope: Rope) -> Tensor:
 @_scale.register
 def _(scaling: LinearScaling, frequencies: Tensor, rope: Rope) -> Tensor:
     return frequencies / scaling.factor
+
+
+@_scale.register
+def _(scaling: LongRopeScaling, frequencies: Tensor, rope: Rope) -> Tensor:
+    """Return [2, dims/2]: for short sequences and for long ones."""
+    divisors = torch.tensor((scaling.short, scaling.long), dtype=torch.float32, device="cpu")
+    return frequencies / divisors
 
 
 @_scale.register

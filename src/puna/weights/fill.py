@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from puna.errors import WeightsError
-from puna.families import NameTable
+from puna.families import NameTable, Place, Slice
 from puna.weights.checkpoint import Checkpoint, Entry
-from puna.weights.layout import to_ours
+from puna.weights.layout import their_shape, to_ours
 
 Progress = Callable[[int, int], None]
 
@@ -20,14 +20,14 @@ def load_into(
     checkpoint: Checkpoint,
     table: NameTable,
     *,
-    dtype: torch.dtype,
     device: str,
     progress: Progress | None = None,
 ) -> None:
     """Fill every parameter; every tensor must have a place, and every place a tensor.
 
-    Where dtype and row order already fit and the device is the CPU, a parameter is a view of the
-    mapped file. Otherwise it is copied, one tensor at a time, and the file's pages are let go.
+    A parameter keeps the dtype it was built with. Where that and the row order already fit and
+    the device is the CPU, it is a view of the mapped file. Otherwise it is copied, one tensor at a
+    time, and the file's pages are let go.
 
     Raises:
         WeightsError: a tensor without a place, a parameter without a tensor, a wrong shape.
@@ -37,50 +37,56 @@ def load_into(
     homeless: list[str] = []
     total, done = sum(checkpoint.dtypes.values()), 0
     for entry in checkpoint.entries():
-        place = table.by_theirs(entry.name)
+        places = [place for place in table.by_theirs(entry.name) if place.ours in wanted]
         done += entry.size if entry.tensor.dtype.is_floating_point else 0
         if progress:
             progress(done, total)
-        if place is None or place.ours not in wanted:
+        if not places:
             if table.reason_to_skip(entry.name) is None:
                 homeless.append(entry.name)
             continue
-        if place.ours in filled:
+        if places[0].ours in filled:
             raise WeightsError(
                 f"tensor {entry.name!r:.120} stands there twice", where=str(entry.file)
             )
-        _check(entry, wanted[place.ours])
-        tensor = to_ours(entry.tensor, place.layout)
-        _assign(module, place.ours, _prepare(entry, tensor, dtype, device))
-        filled.add(place.ours)
+        _check(entry, wanted[places[0].ours], places)
+        kept = False
+        for place in places:
+            dtype = wanted[place.ours].dtype
+            tensor = _prepare(entry, place, dtype, device)
+            kept = kept or tensor.data_ptr() == entry.tensor.data_ptr()
+            _assign(module, place.ours, tensor)
+            filled.add(place.ours)
+        if not kept:
+            entry.release()
     _refuse("without a place in this architecture", homeless, checkpoint)
     missing = [table.by_ours(name).theirs for name in wanted if name not in filled]
     _refuse("missing", missing, checkpoint)
 
 
-def _check(entry: Entry, parameter: Tensor) -> None:
+def _check(entry: Entry, parameter: Tensor, places: Sequence[Place]) -> None:
     if not entry.tensor.dtype.is_floating_point:
         raise WeightsError(
             f"tensor {entry.name!r:.120} holds {entry.tensor.dtype}, not floating-point weights",
             where=str(entry.file),
             remedy="use a checkpoint that is not quantized",
         )
-    if entry.tensor.shape != parameter.shape:
+    shape = their_shape(parameter.shape, [place.layout for place in places])
+    if entry.tensor.shape != shape:
         raise WeightsError(
             f"tensor {entry.name!r:.120} has shape {list(entry.tensor.shape)}, "
-            f"but config.json asks for {list(parameter.shape)}",
+            f"but config.json asks for {list(shape)}",
             where=str(entry.file),
             remedy="use config and weights of one revision",
         )
 
 
-def _prepare(entry: Entry, tensor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
-    if tensor is entry.tensor and tensor.dtype == dtype and device == "cpu":
-        return tensor
-    ready = tensor.to(device, dtype)
-    if ready.data_ptr() != entry.tensor.data_ptr():
-        entry.release()
-    return ready
+def _prepare(entry: Entry, place: Place, dtype: torch.dtype, device: str) -> Tensor:
+    """Return one parameter; it shares the entry's memory only where nothing is to be changed."""
+    tensor = to_ours(entry.tensor, place.layout)
+    if isinstance(place.layout, Slice):
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+    return tensor.to(device, dtype)
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

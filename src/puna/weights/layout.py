@@ -1,19 +1,27 @@
-"""Row orders of fused projections, there and back."""
+"""Row orders of published tensors, there and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from puna.families import GroupedQKV, Layout
+from puna.families import GroupedQKV, Layout, Slice, Transposed
 
 
 def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
-    """Reorder rows [R, …] from the published layout to all q, all k, all v."""
-    if layout is None:
-        return tensor
+    """Return a published tensor, or the part of it that a place names, in our row order.
+
+    Fused projections [R, …] come out as all q, all k, all v. What needs no copy is a view.
+    """
+    match layout:
+        case None:
+            return tensor
+        case Transposed():
+            return tensor.T if tensor.ndim == 2 else tensor
+        case Slice():
+            return _part(tensor, layout)
     ours = torch.empty_like(tensor)
     for their_part, our_part in _parts(tensor, ours, layout):
         our_part.copy_(their_part)
@@ -21,13 +29,43 @@ def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
 
 
 def to_theirs(tensor: Tensor, layout: Layout) -> Tensor:
-    """Reorder rows [R, …] from all q, all k, all v to the published layout."""
-    if layout is None:
-        return tensor
+    """Return one of our tensors in the published row order; a `Slice` takes `assemble`."""
+    match layout:
+        case None:
+            return tensor
+        case Transposed():
+            return tensor.T if tensor.ndim == 2 else tensor
+        case Slice():
+            raise ValueError("a slice is no published tensor by itself")
     theirs = torch.empty_like(tensor)
     for their_part, our_part in _parts(theirs, tensor, layout):
         their_part.copy_(our_part)
     return theirs
+
+
+def their_shape(shape: Sequence[int], layouts: Sequence[Layout]) -> tuple[int, ...]:
+    """Return the published shape of our tensor, or of the tensors of that shape that share one."""
+    first = layouts[0]
+    if isinstance(first, Slice):
+        rows = sum(1 for layout in layouts if isinstance(layout, Slice) and layout.index == 0)
+        whole = (shape[0] * rows, *shape[1:])
+        return (len(layouts) // rows, *(reversed(whole) if first.transposed else whole))
+    return tuple(reversed(shape)) if isinstance(first, Transposed) else tuple(shape)
+
+
+def assemble(parts: Sequence[tuple[Tensor, Slice]]) -> Tensor:
+    """Return the published tensor that these slices, all of one shape, make up."""
+    shape = their_shape(parts[0][0].shape, [layout for _, layout in parts])
+    whole = parts[0][0].new_empty(shape)
+    for ours, layout in parts:
+        _part(whole, layout).copy_(ours)
+    return whole
+
+
+def _part(theirs: Tensor, layout: Slice) -> Tensor:
+    one = theirs[layout.index]
+    one = one.T if layout.transposed and one.ndim == 2 else one
+    return one[layout.start :: layout.step]
 
 
 def _parts(theirs: Tensor, ours: Tensor, layout: GroupedQKV) -> Iterator[tuple[Tensor, Tensor]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from puna.errors import PunaError, StorageError
-from puna.families import NameTable
+from puna.families import NameTable, Place, Slice
 from puna.formats import read_index, write_atomic, write_header
-from puna.weights.layout import to_theirs
+from puna.weights.layout import assemble, their_shape, to_theirs
 from puna.weights.read import NAMES
 
 _SHARD_BYTES = 5_000_000_000
@@ -24,9 +25,25 @@ _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 def gather(module: nn.Module, table: NameTable) -> Iterator[tuple[str, Tensor]]:
     """Yield (published name, tensor in the published row order)."""
+    for name, parts in _published(module, table).items():
+        yield name, _whole(parts)
+
+
+def _published(module: nn.Module, table: NameTable) -> dict[str, list[tuple[Place, Tensor]]]:
+    """Return what each published tensor is made of: one of our parameters, or several slices."""
+    parts: dict[str, list[tuple[Place, Tensor]]] = {}
     for name, parameter in module.named_parameters():
         place = table.by_ours(name)
-        yield place.theirs, to_theirs(parameter.detach(), place.layout)
+        parts.setdefault(place.theirs, []).append((place, parameter.detach()))
+    return parts
+
+
+def _whole(parts: Sequence[tuple[Place, Tensor]]) -> Tensor:
+    slices = [(t, place.layout) for place, t in parts if isinstance(place.layout, Slice)]
+    if slices:
+        return assemble(slices)
+    ((place, tensor),) = parts
+    return to_theirs(tensor, place.layout)
 
 
 def save_folder(
@@ -61,8 +78,7 @@ def save_folder(
         _remove(folder, set(files) - {_SINGLE})
         raise
     _remove(folder, {*old, _SINGLE if len(shards) > 1 else _INDEX} - set(files))
-    kinds = {p.dtype if dtype is None else dtype for p in module.parameters()}
-    stated = str(max(kinds, key=str)).removeprefix("torch.")
+    stated = str(dtype or _main_dtype(module)).removeprefix("torch.")
     write_atomic(folder / "config.json", _json({**_without_dtype(config), "dtype": stated}))
 
 
@@ -117,15 +133,25 @@ def _shards(
 ) -> list[dict[str, tuple[torch.dtype, tuple[int, ...]]]]:
     shards: list[dict[str, tuple[torch.dtype, tuple[int, ...]]]] = [{}]
     held = 0
-    for name, parameter in module.named_parameters():
-        kind, shape = dtype or parameter.dtype, tuple(parameter.shape)
+    for name, parts in _published(module, table).items():
+        tensor = parts[0][1]
+        kind = dtype or tensor.dtype
+        shape = their_shape(tensor.shape, [place.layout for place, _ in parts])
         size = math.prod(shape) * kind.itemsize
         if shards[-1] and held + size > limit:
             shards.append({})
             held = 0
-        shards[-1][table.by_ours(name).theirs] = (kind, shape)
+        shards[-1][name] = (kind, shape)
         held += size
     return shards
+
+
+def _main_dtype(module: nn.Module) -> torch.dtype:
+    """Return the dtype of most parameters; a few, such as routers, may be wider."""
+    counts: Counter[torch.dtype] = Counter()
+    for parameter in module.parameters():
+        counts[parameter.dtype] += parameter.numel()
+    return counts.most_common(1)[0][0]
 
 
 def _total(module: nn.Module, dtype: torch.dtype | None) -> int:
