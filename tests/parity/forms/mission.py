@@ -1,37 +1,11 @@
-"""Every form of every family as a tiny random checkpoint, saved by the reference library."""
+"""The families of the mission: LLaMA, Mistral, Mixtral, Falcon, BLOOM, GPT-NeoX."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-SEQUENCES = (50, 1, 23, 37)
-
-
-@dataclass(frozen=True)
-class Form:
-    """One form: a name, and what builds its reference model with random weights."""
-
-    id: str
-    config: Callable[[], Any]
-    attention: str = "sdpa"  # BLOOM's reference has its eager path only
-
-    def make(self, folder: Path) -> Any:
-        """Save a random checkpoint to `folder` and return the reference model in eval mode."""
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        torch.manual_seed(len(self.id))
-        model = AutoModelForCausalLM.from_config(self.config(), attn_implementation=self.attention)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                # Norms and biases away from one and zero, and logits that tell tokens apart.
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-        model.tie_weights()
-        model.eval().save_pretrained(folder)
-        return model
+from tests.parity.forms.form import Form, rope
 
 
 def _llama(**changes: Any) -> Callable[[], Any]:
@@ -132,30 +106,25 @@ def _neox(**changes: Any) -> Callable[[], Any]:
     return config
 
 
-def _rope(kind: str, **settings: Any) -> dict[str, Any]:
-    """Settings with an original context of 16, so that every test sequence goes beyond it."""
-    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10_000.0, **settings}}
-
-
 _LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 
-FORMS = (
+FORMS: tuple[Form, ...] = (
     Form("llama-multi-head", _llama(num_key_value_heads=6)),
     Form("llama-grouped-tied", _llama(tie_word_embeddings=True)),
     Form(
         "llama-multi-query-biases",
         _llama(num_key_value_heads=1, attention_bias=True, mlp_bias=True),
     ),
-    Form("llama-head-dim-theta", _llama(head_dim=10, **_rope("default", rope_theta=500_000.0))),
-    Form("llama-rope-linear", _llama(**_rope("linear", factor=4.0))),
-    Form("llama-rope-dynamic", _llama(max_position_embeddings=16, **_rope("dynamic", factor=4.0))),
+    Form("llama-head-dim-theta", _llama(head_dim=10, **rope("default", rope_theta=500_000.0))),
+    Form("llama-rope-linear", _llama(**rope("linear", factor=4.0))),
+    Form("llama-rope-dynamic", _llama(max_position_embeddings=16, **rope("dynamic", factor=4.0))),
     Form(
-        "llama-rope-yarn", _llama(**_rope("yarn", factor=4.0, original_max_position_embeddings=16))
+        "llama-rope-yarn", _llama(**rope("yarn", factor=4.0, original_max_position_embeddings=16))
     ),
     Form(
         "llama-rope-yarn-tuned",
         _llama(
-            **_rope(
+            **rope(
                 "yarn",
                 factor=3.0,
                 original_max_position_embeddings=16,
@@ -167,7 +136,7 @@ FORMS = (
     ),
     Form(
         "llama-rope-llama3",
-        _llama(**_rope("llama3", original_max_position_embeddings=16, **_LLAMA3)),
+        _llama(**rope("llama3", original_max_position_embeddings=16, **_LLAMA3)),
     ),
     Form("mistral-window", _mistral(sliding_window=9)),
     Form("mistral-no-window", _mistral(sliding_window=None)),
