@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,15 @@ from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, 
 from puna.loading import DType, Parts, load_parts
 from puna.model import Rows, Segments
 from puna.spec import ModelSpec
-from puna.text import ChatTemplate, StopWatch, TextStream, Tokenizer, save_template, save_tokenizer
+from puna.text import (
+    ChatTemplate,
+    StopWatch,
+    TextStream,
+    Tokenizer,
+    save_specials,
+    save_template,
+    save_tokenizer,
+)
 from puna.weights import save_folder
 
 Prompt = str | Sequence[int]
@@ -162,10 +171,15 @@ class LanguageModel:
         return Engine(self._parts.model, self.spec)
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the ids of a prompt, with the special tokens its tokenizer adds."""
+        """Return the ids of a prompt, with the special tokens its tokenizer adds to text.
+
+        Raises:
+            TokenizerError: text, and this checkpoint has no tokenizer.
+            UsageError: ids that are not whole numbers.
+        """
         if isinstance(prompt, str):
             return tuple(self._need_tokenizer().encode(prompt))
-        return tuple(prompt)
+        return _whole(prompt)
 
     def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Return the ids of a conversation, up to where the assistant speaks next.
@@ -251,21 +265,31 @@ class LanguageModel:
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
-        """Return float32 logits [T, vocab] on the CPU for T ids, in one shot."""
+        """Return float32 logits [T, vocab] on the CPU for T ids, in one shot.
+
+        Raises:
+            ContextError: more ids than the context holds.
+            UsageError: no ids, or ids outside the vocabulary.
+        """
+        ids = _whole(ids)
         self._check(ids)
         model = self._parts.model
         return model.head(self._hidden([ids])).cpu()
 
     def score(self, prompt: Prompt, continuation: Prompt) -> Score:
-        """Return how likely `continuation` is after `prompt`."""
+        """Return how likely `continuation` is after `prompt`. See `score_many`."""
         return self.score_many([(prompt, continuation)])[0]
 
     @torch.inference_mode()
     def score_many(self, pairs: Sequence[tuple[Prompt, Prompt]]) -> list[Score]:
-        """Score many continuations, several to a pass. See `score`.
+        """Score many continuations, several to a pass; log probabilities in nats.
 
         Where both are text they are encoded together if the prompt's ids are a prefix of the
         whole, and one by one if not.
+
+        Raises:
+            ContextError: a pair that is longer than the context.
+            UsageError: a prompt or a continuation without a token.
         """
         encoded = [self._pair(prompt, continuation) for prompt, continuation in pairs]
         scores: list[Score] = []
@@ -279,7 +303,13 @@ class LanguageModel:
 
         The mean of the last hidden states over the text's tokens; the beginning-of-sequence
         token is left out where the text has others, since its state is the same for all.
+
+        Raises:
+            ContextError, UsageError, TokenizerError: a text that is too long, that has no tokens
+                or that cannot be encoded; or one text instead of a list.
         """
+        if isinstance(texts, str):
+            raise UsageError("embed takes a list of texts", remedy="put the text in a list")
         rows = []
         for text in texts:
             ids = self.encode(text)
@@ -303,6 +333,7 @@ class LanguageModel:
             merge(parts.model, self._slot)
             self._slot = None
         save_folder(parts.model, parts.table, folder, config=parts.config)
+        save_specials(parts.source.path, folder)
         if parts.text.tokenizer is not None:
             save_tokenizer(parts.text.tokenizer, folder)
         if parts.text.template is not None:
@@ -346,7 +377,7 @@ class LanguageModel:
             tokenizer = self._need_tokenizer()
             tail = tuple(tokenizer.encode(continuation, add_special=False, parse_special=False))
         else:
-            tail = tuple(continuation)
+            tail = _whole(continuation)
         return self._scorable(head + tail, len(head))
 
     def _scorable(self, ids: tuple[int, ...], start: int) -> tuple[tuple[int, ...], int]:
@@ -415,6 +446,9 @@ def load(
         device: `auto` is CUDA where there is some.
         ignore_keys: config keys to pass over although they are unknown.
 
+    Raises:
+        PunaError: the branch of the tree that says which part is at fault.
+
     >>> import puna
     >>> lm = puna.load("cria")
     >>> lm.chat([{"role": "user", "content": "What is a baby llama called?"}], max_tokens=24).finish
@@ -423,6 +457,16 @@ def load(
     return LanguageModel(
         load_parts(model, adapter=adapter, dtype=dtype, device=device, ignore_keys=ignore_keys)
     )
+
+
+def _whole(ids: Sequence[int]) -> tuple[int, ...]:
+    """Return ids as plain numbers; those of a tensor or an array count too."""
+    try:
+        return tuple(index(i) for i in ids)
+    except TypeError as error:
+        raise UsageError(
+            "ids must be a list of whole numbers", remedy="encode text with lm.encode first"
+        ) from error
 
 
 def _options(options: Options | None, fields: Mapping[str, Any]) -> Options:

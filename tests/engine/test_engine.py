@@ -194,8 +194,9 @@ def test_the_context_is_the_end(parts: tuple[ModelSpec, Decoder]) -> None:
         Request("a", (61,), 1),
         Request("a", (-1,), 1),
         Request("a", (1,), 0),
+        Request("a", (1,), 1, seed=1.5),  # type: ignore[arg-type]
     ],
-    ids=["no prompt", "beyond the vocabulary", "negative", "nothing to say"],
+    ids=["no prompt", "beyond the vocabulary", "negative", "nothing to say", "no seed"],
 )
 def test_requests_that_cannot_be_meant(parts: tuple[ModelSpec, Decoder], wrong: Request) -> None:
     engine = Engine(parts[1], parts[0])

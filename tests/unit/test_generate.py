@@ -12,6 +12,7 @@ import torch
 import puna
 from puna.errors import ContextError, SourceError, TemplateError, TokenizerError, UsageError
 from puna.generate import LanguageModel
+from tests.unit.tiny import save_tiny
 
 CHECKPOINTS = Path("data/checkpoints")
 ASK = [{"role": "user", "content": "What is a baby llama called?"}]
@@ -124,6 +125,17 @@ def test_saved_copy_says_the_same(cria: LanguageModel, tmp_path: Path) -> None:
     assert torch.equal(puna.load(tmp_path / "copy").logits([1, 5]), cria.logits([1, 5]))
 
 
+def test_a_saved_copy_ends_where_generation_config_says(
+    tmp_path: Path, cria: LanguageModel
+) -> None:
+    shutil.copytree(cria.parts.source.path, tmp_path / "chatty")
+    (tmp_path / "chatty" / "generation_config.json").write_text('{"eos_token_id": [77, 78]}')
+    lm = puna.load(tmp_path / "chatty")
+    assert {77, 78} < lm.parts.text.specials.eos
+    lm.save(tmp_path / "copy")
+    assert puna.load(tmp_path / "copy").parts.text.specials == lm.parts.text.specials
+
+
 def test_a_checkpoint_without_tokenizer_works_on_ids(tmp_path: Path, cria: LanguageModel) -> None:
     folder = tmp_path / "bare"
     folder.mkdir()
@@ -160,6 +172,7 @@ def test_context_is_an_error_with_the_numbers(cria: LanguageModel) -> None:
         {"repetition_penalty": 0.0},
         {"tempreature": 1.0},
         {"stop": ""},
+        {"seed": "seven"},
     ],
     ids=str,
 )
@@ -173,6 +186,30 @@ def test_ids_outside_the_vocabulary(cria: LanguageModel, ids: list[int]) -> None
     for call in (lambda: cria.generate(ids, max_tokens=2), lambda: cria.logits(ids)):
         with pytest.raises(UsageError):
             call()
+
+
+def test_ids_may_come_in_a_tensor_but_must_be_whole(cria: LanguageModel) -> None:
+    ids = torch.tensor([5, 9, 2])
+    assert torch.equal(cria.logits(ids), cria.logits([5, 9, 2]))
+    assert cria.generate(ids, max_tokens=3).ids == cria.generate([5, 9, 2], max_tokens=3).ids
+    for wrong in ("text", [1.5, 2], [[5, 9]]):
+        with pytest.raises(UsageError, match="whole numbers"):
+            cria.logits(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="list of texts"):
+        cria.embed("one text")
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "linear", "yarn"])
+def test_scaling_makes_room_beyond_the_original_context(kind: str, tmp_path: Path) -> None:
+    """Also where the base grows with the sequence: what is said is what one shot would say."""
+    settings = {"rope_type": kind, "factor": 4.0}
+    save_tiny(tmp_path, max_position_embeddings=16, rope_scaling=settings)
+    lm = puna.load(tmp_path)
+    prompt = list(range(1, 30))
+    done = lm.generate(prompt, max_tokens=64 - len(prompt))
+    assert len(prompt) + len(done.ids) == lm.spec.context == 64
+    logits = lm.logits([*prompt, *done.ids])
+    assert tuple(logits[len(prompt) - 1 : -1].argmax(-1).tolist()) == done.ids
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ class Engine:
 
         Raises:
             ContextError: the prompt leaves no room in the context, or in the cache.
-            UsageError: ids outside the vocabulary, no prompt, nothing to say, a name in use.
+            UsageError: ids outside the vocabulary, no prompt, nothing to say, a name in use, a
+                seed that is no whole number.
         """
         self._check(request)
         sequence = Running.of(request, self._spec.context)
@@ -168,6 +169,8 @@ class Engine:
             raise UsageError("the prompt is empty", remedy="give at least one token")
         if type(request.max_tokens) is not int or request.max_tokens < 1:
             raise UsageError(f"max_tokens must be at least 1, not {request.max_tokens!r:.40}")
+        if request.seed is not None and type(request.seed) is not int:
+            raise UsageError(f"seed must be a whole number, not {request.seed!r:.40}")
         if not 0 <= min(ids) <= max(ids) < self._spec.vocab:
             raise UsageError(f"ids must lie between 0 and {self._spec.vocab - 1}")
         room = min(context, self._pool.limit * PAGE)
