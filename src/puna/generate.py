@@ -144,6 +144,7 @@ class LanguageModel:
         self._parts = parts
         self._slot = parts.adapter
         self._numbers = count(1)
+        self._ended: dict[str, Completion] = {}  # by request, until its own caller takes it
 
     @property
     def spec(self) -> ModelSpec:
@@ -402,11 +403,18 @@ class LanguageModel:
 
     def _run(self, prompts: Sequence[Sequence[int]], options: Options) -> list[Generation]:
         pairs = [self.request(prompt, options) for prompt in prompts]
-        done = self.engine.run([request for request, _ in pairs])
-        return [
-            _generation(completion, watch)
-            for completion, (_, watch) in zip(done, pairs, strict=True)
-        ]
+        ids = [request.id for request, _ in pairs]
+        try:
+            for request, _ in pairs:
+                self.engine.submit(request)
+            while not all(id in self._ended for id in ids):
+                self._step()
+            return [
+                _generation(self._ended[id], watch)
+                for id, (_, watch) in zip(ids, pairs, strict=True)
+            ]
+        finally:
+            self._forget(ids)
 
     def _stream(self, prompt: Sequence[int], options: Options) -> Iterator[str]:
         self._need_tokenizer()
@@ -414,19 +422,26 @@ class LanguageModel:
         assert watch is not None
         self.engine.submit(request)
         try:
-            while not self.engine.idle:
-                for event in self.engine.step():
-                    if event.id != request.id:
-                        continue
-                    if event.completion is not None:
-                        _raise_if_failed(event.completion)
-                        if rest := watch.finish():
-                            yield rest
-                        return
-                    if text := watch.take():
-                        yield text
+            while request.id not in self._ended:
+                self._step()
+                if text := watch.take():
+                    yield text
+            _raise_if_failed(self._ended[request.id])
+            if rest := watch.finish():
+                yield rest
         finally:
-            self.engine.cancel(request.id)
+            self._forget([request.id])
+
+    def _step(self) -> None:
+        """Advance every request; what ended waits for its caller, who may be a stream elsewhere."""
+        for event in self.engine.step():
+            if event.completion is not None:
+                self._ended[event.id] = event.completion
+
+    def _forget(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            self.engine.cancel(id)
+            self._ended.pop(id, None)
 
 
 def load(

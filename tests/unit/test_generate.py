@@ -46,6 +46,16 @@ def test_stream_is_generate_in_pieces(cria: LanguageModel) -> None:
     assert "".join(cria.chat_stream(ASK, max_tokens=30)) == cria.chat(ASK, max_tokens=30).text
 
 
+def test_generating_within_a_stream_loses_nothing_of_it(cria: LanguageModel) -> None:
+    alone = cria.generate("The llama", max_tokens=24).text
+    parts = []
+    for text in cria.stream("The llama", max_tokens=24):
+        parts.append(text)
+        cria.generate("A fox", max_tokens=40)
+    assert "".join(parts) == alone
+    assert cria.engine.idle
+
+
 def test_leaving_a_stream_frees_the_engine(cria: LanguageModel) -> None:
     stream = cria.stream("The llama", max_tokens=50)
     next(stream)
