@@ -285,8 +285,8 @@ class LanguageModel:
     def score_many(self, pairs: Sequence[tuple[Prompt, Prompt]]) -> list[Score]:
         """Score many continuations, several to a pass; log probabilities in nats.
 
-        Where both are text they are encoded together if the prompt's ids are a prefix of the
-        whole, and one by one if not.
+        Where both are text they are encoded together, as the model has seen text; a token on
+        their border, such as a word after a prompt that ends in a space, is the continuation's.
 
         Raises:
             ContextError: a pair that is longer than the context.
@@ -372,8 +372,9 @@ class LanguageModel:
         head = self.encode(prompt)
         if isinstance(prompt, str) and isinstance(continuation, str):
             whole = self.encode(prompt + continuation)
-            if len(whole) > len(head) and whole[: len(head)] == head:
-                return self._scorable(whole, len(head))
+            same = _shared(head, whole)
+            if 0 < same < len(whole):
+                return self._scorable(whole, same)
         if isinstance(continuation, str):
             tokenizer = self._need_tokenizer()
             tail = tuple(tokenizer.encode(continuation, add_special=False, parse_special=False))
@@ -482,6 +483,12 @@ def _whole(ids: Sequence[int]) -> tuple[int, ...]:
         raise UsageError(
             "ids must be a list of whole numbers", remedy="encode text with lm.encode first"
         ) from error
+
+
+def _shared(one: Sequence[int], two: Sequence[int]) -> int:
+    """Return how many ids two sequences begin with alike."""
+    pairs = enumerate(zip(one, two, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))
 
 
 def _options(options: Options | None, fields: Mapping[str, Any]) -> Options:

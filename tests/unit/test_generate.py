@@ -111,6 +111,16 @@ def test_score_agrees_with_logits(cria: LanguageModel) -> None:
     assert cria.score(head, greedy.ids).greedy
 
 
+def test_a_token_on_the_border_is_scored_as_the_text_has_it(cria: LanguageModel) -> None:
+    ids = cria.encode("The llama eats")
+    spaced = cria.score("The llama ", "eats")
+    assert cria.encode("The llama ") != ids[:-1], "the space is a token of its own"
+    assert spaced == cria.score("The llama", " eats")
+    assert spaced.tokens[-1] == pytest.approx(
+        cria.logits(ids).log_softmax(-1)[-2, ids[-1]].item(), abs=1e-4
+    )
+
+
 def test_scores_in_a_batch_equal_scores_alone(cria: LanguageModel) -> None:
     pairs = [("The fox", " ran"), ("A", " very long day on the high grassland"), ("One", " two")]
     together = cria.score_many(pairs)
