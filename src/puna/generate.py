@@ -138,6 +138,21 @@ class LanguageModel:
     """A model that can be asked: made by `puna.load`.
 
     One thread at a time; a server drives `engine` from a thread of its own.
+
+    >>> import puna
+    >>> lm = puna.load("cria")
+    >>> done = lm.generate("The llama", max_tokens=4)  # greedy
+    >>> done.ids == lm.generate(lm.encode("The llama"), max_tokens=4).ids
+    True
+    >>> "".join(lm.stream("The llama", max_tokens=4)) == done.text
+    True
+    >>> score = lm.score(lm.encode("The llama"), done.ids)
+    >>> len(score.tokens) == len(done.ids), score.greedy, score.total == sum(score.tokens)
+    (True, True, True)
+    >>> tuple(lm.logits([1, 5, 9]).shape) == (3, lm.spec.vocab)
+    True
+    >>> tuple(lm.embed(["a llama", "a fox"]).shape) == (2, lm.spec.width)
+    True
     """
 
     def __init__(self, parts: Parts) -> None:
