@@ -87,9 +87,15 @@ class Options:
         )
 
     def stops(self) -> tuple[str, ...]:
-        """Return the stop strings."""
+        """Return the stop strings.
+
+        Raises:
+            UsageError: neither a string nor several.
+        """
         if self.stop is None:
             return ()
+        if not isinstance(self.stop, Sequence):
+            raise UsageError(f"stop must be a string or a list of strings, not {self.stop!r:.40}")
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 

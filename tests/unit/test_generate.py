@@ -192,6 +192,7 @@ def test_context_is_an_error_with_the_numbers(cria: LanguageModel) -> None:
         {"repetition_penalty": 0.0},
         {"tempreature": 1.0},
         {"stop": ""},
+        {"stop": 7},
         {"seed": "seven"},
     ],
     ids=str,
