@@ -6,6 +6,7 @@ import math
 import random
 import threading
 from collections.abc import Sequence
+from itertools import count
 
 import pytest
 import torch
@@ -203,6 +204,30 @@ def test_requests_that_cannot_be_meant(parts: tuple[ModelSpec, Decoder], wrong: 
     with pytest.raises(UsageError):
         engine.run([Request("fine", (1,), 3), wrong])
     assert engine.idle
+
+
+def test_a_step_that_is_interrupted_can_be_taken_again(
+    parts: tuple[ModelSpec, Decoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, model = parts
+    asked = Request("a", (3, 1, 4, 1, 5), 6)
+    engine = Engine(model, spec, max_batch_tokens=2)
+    engine.submit(asked)
+
+    def interrupt(*_: object) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    said: list[int] = []
+    for number in count():
+        if number in {1, 4}:
+            with monkeypatch.context() as patched:
+                patched.setattr(model.layers[1], "forward", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    engine.step()
+        said.extend(token for event in engine.step() for token in event.token_ids)
+        if engine.idle:
+            break
+    assert said == greedy(model, asked.prompt_ids, 6)
 
 
 def test_two_requests_of_one_name(parts: tuple[ModelSpec, Decoder]) -> None:

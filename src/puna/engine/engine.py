@@ -111,6 +111,8 @@ class Engine:
         if not plan:
             return []
         logits = self._forward(plan)
+        for sequence, chunk in plan:  # only now: a step that is broken off has computed nothing
+            sequence.computed += chunk.count
         ready = [sequence for sequence, _ in plan if sequence.computed == len(sequence.tokens)]
         return [self._advance(sequence, row) for sequence, row in zip(ready, logits, strict=True)]
 
@@ -123,8 +125,7 @@ class Engine:
         for sequence, chunk in plan:
             ids.extend(sequence.tokens[chunk.start : chunk.start + chunk.count])
             chunks.append(chunk)
-            sequence.computed += chunk.count
-            if sequence.computed == len(sequence.tokens):
+            if chunk.start + chunk.count == len(sequence.tokens):
                 due.append(len(ids) - 1)
         ctx = Pages(self._pool, chunks, device)
         hidden = self._model(torch.tensor(ids, device=device), ctx.positions, ctx)
