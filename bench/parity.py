@@ -76,7 +76,9 @@ def markdown(found: list[tuple[Form, dict[str, float]]]) -> str:
         "",
         "Rope scaling that depends on the total length (dynamic) is fixed at admission: the",
         "prompt plus the tokens asked for, at most the context. So one shot equals the",
-        "reference, and what is generated does not depend on how it was chunked.",
+        "reference, and what is generated does not depend on how it was chunked. The context of",
+        "linear and dynamic scaling is `max_position_embeddings` times the factor, as published",
+        "configs mean it; that of YaRN is at least the original one times the factor.",
         "",
     ]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,15 @@ from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, 
 from puna.loading import DType, Parts, load_parts
 from puna.model import Rows, Segments
 from puna.spec import ModelSpec
-from puna.text import ChatTemplate, StopWatch, TextStream, Tokenizer, save_template, save_tokenizer
+from puna.text import (
+    ChatTemplate,
+    StopWatch,
+    TextStream,
+    Tokenizer,
+    save_specials,
+    save_template,
+    save_tokenizer,
+)
 from puna.weights import save_folder
 
 Prompt = str | Sequence[int]
@@ -78,9 +87,15 @@ class Options:
         )
 
     def stops(self) -> tuple[str, ...]:
-        """Return the stop strings."""
+        """Return the stop strings.
+
+        Raises:
+            UsageError: neither a string nor several.
+        """
         if self.stop is None:
             return ()
+        if not isinstance(self.stop, Sequence):
+            raise UsageError(f"stop must be a string or a list of strings, not {self.stop!r:.40}")
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
@@ -129,12 +144,28 @@ class LanguageModel:
     """A model that can be asked: made by `puna.load`.
 
     One thread at a time; a server drives `engine` from a thread of its own.
+
+    >>> import puna
+    >>> lm = puna.load("cria")
+    >>> done = lm.generate("The llama", max_tokens=4)  # greedy
+    >>> done.ids == lm.generate(lm.encode("The llama"), max_tokens=4).ids
+    True
+    >>> "".join(lm.stream("The llama", max_tokens=4)) == done.text
+    True
+    >>> score = lm.score(lm.encode("The llama"), done.ids)
+    >>> len(score.tokens) == len(done.ids), score.greedy, score.total == sum(score.tokens)
+    (True, True, True)
+    >>> tuple(lm.logits([1, 5, 9]).shape) == (3, lm.spec.vocab)
+    True
+    >>> tuple(lm.embed(["a llama", "a fox"]).shape) == (2, lm.spec.width)
+    True
     """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._slot = parts.adapter
         self._numbers = count(1)
+        self._ended: dict[str, Completion] = {}  # by request, until its own caller takes it
 
     @property
     def spec(self) -> ModelSpec:
@@ -162,10 +193,15 @@ class LanguageModel:
         return Engine(self._parts.model, self.spec)
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the ids of a prompt, with the special tokens its tokenizer adds."""
+        """Return the ids of a prompt, with the special tokens its tokenizer adds to text.
+
+        Raises:
+            TokenizerError: text, and this checkpoint has no tokenizer.
+            UsageError: ids that are not whole numbers.
+        """
         if isinstance(prompt, str):
             return tuple(self._need_tokenizer().encode(prompt))
-        return tuple(prompt)
+        return _whole(prompt)
 
     def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Return the ids of a conversation, up to where the assistant speaks next.
@@ -251,21 +287,31 @@ class LanguageModel:
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
-        """Return float32 logits [T, vocab] on the CPU for T ids, in one shot."""
+        """Return float32 logits [T, vocab] on the CPU for T ids, in one shot.
+
+        Raises:
+            ContextError: more ids than the context holds.
+            UsageError: no ids, or ids outside the vocabulary.
+        """
+        ids = _whole(ids)
         self._check(ids)
         model = self._parts.model
         return model.head(self._hidden([ids])).cpu()
 
     def score(self, prompt: Prompt, continuation: Prompt) -> Score:
-        """Return how likely `continuation` is after `prompt`."""
+        """Return how likely `continuation` is after `prompt`. See `score_many`."""
         return self.score_many([(prompt, continuation)])[0]
 
     @torch.inference_mode()
     def score_many(self, pairs: Sequence[tuple[Prompt, Prompt]]) -> list[Score]:
-        """Score many continuations, several to a pass. See `score`.
+        """Score many continuations, several to a pass; log probabilities in nats.
 
-        Where both are text they are encoded together if the prompt's ids are a prefix of the
-        whole, and one by one if not.
+        Where both are text they are encoded together, as the model has seen text; a token on
+        their border, such as a word after a prompt that ends in a space, is the continuation's.
+
+        Raises:
+            ContextError: a pair that is longer than the context.
+            UsageError: a prompt or a continuation without a token.
         """
         encoded = [self._pair(prompt, continuation) for prompt, continuation in pairs]
         scores: list[Score] = []
@@ -279,7 +325,13 @@ class LanguageModel:
 
         The mean of the last hidden states over the text's tokens; the beginning-of-sequence
         token is left out where the text has others, since its state is the same for all.
+
+        Raises:
+            ContextError, UsageError, TokenizerError: a text that is too long, that has no tokens
+                or that cannot be encoded; or one text instead of a list.
         """
+        if isinstance(texts, str):
+            raise UsageError("embed takes a list of texts", remedy="put the text in a list")
         rows = []
         for text in texts:
             ids = self.encode(text)
@@ -303,6 +355,7 @@ class LanguageModel:
             merge(parts.model, self._slot)
             self._slot = None
         save_folder(parts.model, parts.table, folder, config=parts.config)
+        save_specials(parts.source.path, folder)
         if parts.text.tokenizer is not None:
             save_tokenizer(parts.text.tokenizer, folder)
         if parts.text.template is not None:
@@ -340,13 +393,14 @@ class LanguageModel:
         head = self.encode(prompt)
         if isinstance(prompt, str) and isinstance(continuation, str):
             whole = self.encode(prompt + continuation)
-            if len(whole) > len(head) and whole[: len(head)] == head:
-                return self._scorable(whole, len(head))
+            same = _shared(head, whole)
+            if 0 < same < len(whole):
+                return self._scorable(whole, same)
         if isinstance(continuation, str):
             tokenizer = self._need_tokenizer()
             tail = tuple(tokenizer.encode(continuation, add_special=False, parse_special=False))
         else:
-            tail = tuple(continuation)
+            tail = _whole(continuation)
         return self._scorable(head + tail, len(head))
 
     def _scorable(self, ids: tuple[int, ...], start: int) -> tuple[tuple[int, ...], int]:
@@ -371,11 +425,18 @@ class LanguageModel:
 
     def _run(self, prompts: Sequence[Sequence[int]], options: Options) -> list[Generation]:
         pairs = [self.request(prompt, options) for prompt in prompts]
-        done = self.engine.run([request for request, _ in pairs])
-        return [
-            _generation(completion, watch)
-            for completion, (_, watch) in zip(done, pairs, strict=True)
-        ]
+        ids = [request.id for request, _ in pairs]
+        try:
+            for request, _ in pairs:
+                self.engine.submit(request)
+            while not all(id in self._ended for id in ids):
+                self._step()
+            return [
+                _generation(self._ended[id], watch)
+                for id, (_, watch) in zip(ids, pairs, strict=True)
+            ]
+        finally:
+            self._forget(ids)
 
     def _stream(self, prompt: Sequence[int], options: Options) -> Iterator[str]:
         self._need_tokenizer()
@@ -383,19 +444,26 @@ class LanguageModel:
         assert watch is not None
         self.engine.submit(request)
         try:
-            while not self.engine.idle:
-                for event in self.engine.step():
-                    if event.id != request.id:
-                        continue
-                    if event.completion is not None:
-                        _raise_if_failed(event.completion)
-                        if rest := watch.finish():
-                            yield rest
-                        return
-                    if text := watch.take():
-                        yield text
+            while request.id not in self._ended:
+                self._step()
+                if text := watch.take():
+                    yield text
+            _raise_if_failed(self._ended[request.id])
+            if rest := watch.finish():
+                yield rest
         finally:
-            self.engine.cancel(request.id)
+            self._forget([request.id])
+
+    def _step(self) -> None:
+        """Advance every request; what ended waits for its caller, who may be a stream elsewhere."""
+        for event in self.engine.step():
+            if event.completion is not None:
+                self._ended[event.id] = event.completion
+
+    def _forget(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            self.engine.cancel(id)
+            self._ended.pop(id, None)
 
 
 def load(
@@ -415,6 +483,9 @@ def load(
         device: `auto` is CUDA where there is some.
         ignore_keys: config keys to pass over although they are unknown.
 
+    Raises:
+        PunaError: the branch of the tree that says which part is at fault.
+
     >>> import puna
     >>> lm = puna.load("cria")
     >>> lm.chat([{"role": "user", "content": "What is a baby llama called?"}], max_tokens=24).finish
@@ -423,6 +494,22 @@ def load(
     return LanguageModel(
         load_parts(model, adapter=adapter, dtype=dtype, device=device, ignore_keys=ignore_keys)
     )
+
+
+def _whole(ids: Sequence[int]) -> tuple[int, ...]:
+    """Return ids as plain numbers; those of a tensor or an array count too."""
+    try:
+        return tuple(index(i) for i in ids)
+    except TypeError as error:
+        raise UsageError(
+            "ids must be a list of whole numbers", remedy="encode text with lm.encode first"
+        ) from error
+
+
+def _shared(one: Sequence[int], two: Sequence[int]) -> int:
+    """Return how many ids two sequences begin with alike."""
+    pairs = enumerate(zip(one, two, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))
 
 
 def _options(options: Options | None, fields: Mapping[str, Any]) -> Options:

@@ -186,6 +186,7 @@ NOT_TABLES = {
     "sparse": {"a": torch.eye(3).to_sparse()},
     "absent": {"a": torch.empty(3, device="meta")},
     "repeated": {"a": torch.zeros(1).expand(1 << 20, 1 << 20)},
+    "repeated at the end": {"a": torch.zeros(1 << 10)[-1:].expand(1 << 10)},
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -44,6 +46,12 @@ def test_python_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
     names: dict[str, object] = {}
     for number, snippet in enumerate(snippets, 1):
         exec(compile(snippet, f"{page.name} snippet {number}", "exec"), names)
+
+
+def test_examples_in_docstrings_run() -> None:
+    result = doctest.testmod(importlib.import_module("puna.generate"))
+    assert result.attempted > 10
+    assert result.failed == 0
 
 
 def test_help_pages_are_current() -> None:

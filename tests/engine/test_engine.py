@@ -6,6 +6,7 @@ import math
 import random
 import threading
 from collections.abc import Sequence
+from itertools import count
 
 import pytest
 import torch
@@ -194,14 +195,39 @@ def test_the_context_is_the_end(parts: tuple[ModelSpec, Decoder]) -> None:
         Request("a", (61,), 1),
         Request("a", (-1,), 1),
         Request("a", (1,), 0),
+        Request("a", (1,), 1, seed=1.5),  # type: ignore[arg-type]
     ],
-    ids=["no prompt", "beyond the vocabulary", "negative", "nothing to say"],
+    ids=["no prompt", "beyond the vocabulary", "negative", "nothing to say", "no seed"],
 )
 def test_requests_that_cannot_be_meant(parts: tuple[ModelSpec, Decoder], wrong: Request) -> None:
     engine = Engine(parts[1], parts[0])
     with pytest.raises(UsageError):
         engine.run([Request("fine", (1,), 3), wrong])
     assert engine.idle
+
+
+def test_a_step_that_is_interrupted_can_be_taken_again(
+    parts: tuple[ModelSpec, Decoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, model = parts
+    asked = Request("a", (3, 1, 4, 1, 5), 6)
+    engine = Engine(model, spec, max_batch_tokens=2)
+    engine.submit(asked)
+
+    def interrupt(*_: object) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    said: list[int] = []
+    for number in count():
+        if number in {1, 4}:
+            with monkeypatch.context() as patched:
+                patched.setattr(model.layers[1], "forward", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    engine.step()
+        said.extend(token for event in engine.step() for token in event.token_ids)
+        if engine.idle:
+            break
+    assert said == greedy(model, asked.prompt_ids, 6)
 
 
 def test_two_requests_of_one_name(parts: tuple[ModelSpec, Decoder]) -> None:

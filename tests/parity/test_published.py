@@ -62,6 +62,7 @@ def test_early_falcon_spelling_is_the_same_model() -> None:
         ("qk_layernorm", True),
         ("attn_logit_softcapping", 30.0),
         ("partial_rotary_factor_2", 0.5),
+        ("is_encoder_decoder", True),
         ("rope_parameters", {"rope_type": "default", "mystery": 2}),
     ],
 )
@@ -94,6 +95,8 @@ def test_a_key_that_could_matter_refuses_by_name(key: str, value: Any) -> None:
         {"rope_scaling": "linear"},
         {"rope_theta": 10000.0, "rope_parameters": {"rope_type": "default", "rope_theta": "x"}},
         {"tie_word_embeddings": "no"},
+        {"partial_rotary_factor": 0.5},
+        {"rope_scaling": {"rope_type": "default", "partial_rotary_factor": 0.5}},
     ],
     ids=str,
 )
@@ -147,6 +150,39 @@ def test_scaling_records(settings: dict[str, Any], kind: type) -> None:
     assert position is not None
     assert not isinstance(position, Alibi)
     assert isinstance(position.scaling, kind)
+
+
+@pytest.mark.parametrize(
+    ("settings", "context"),
+    [
+        ({"rope_type": "default", "partial_rotary_factor": 1}, 2048),
+        ({"type": "linear", "factor": 4.0}, 8192),
+        ({"type": "dynamic", "factor": 2.5}, 5120),
+        ({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}, 2048),
+        ({"type": "yarn", "factor": 16.0, "finetuned": True}, 32768),
+        (
+            {
+                "rope_type": "llama3",
+                "factor": 32.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 512,
+            },
+            2048,
+        ),
+    ],
+    ids=lambda v: str(v.get("rope_type", v.get("type"))) if isinstance(v, dict) else str(v),
+)
+def test_the_context_counts_the_scaling_in(settings: dict[str, Any], context: int) -> None:
+    assert read_config({**LLAMA, "rope_scaling": settings}).context == context
+
+
+def test_notes_of_published_configs_pass() -> None:
+    """`max_sequence_length` stands in early LLaMA configs, the others in GPT-NeoX-20B's."""
+    assert read_config({**LLAMA, "max_sequence_length": 2048}) == read_config(LLAMA)
+    neox = PUBLISHED["GPT-NeoX-20B"][0]
+    notes = {"attention_probs_dropout_prob": 0, "hidden_dropout_prob": 0}
+    assert read_config({**neox, **notes}) == read_config(neox)
 
 
 def test_the_decoder_knows_no_family() -> None:

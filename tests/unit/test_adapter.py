@@ -173,6 +173,8 @@ def made(tmp_path: Path) -> tuple[Path, Path]:
         ({"r": 0}, "r must"),
         ({"lora_alpha": None}, "lora_alpha"),
         ({"brand_new_key": 1}, "brand_new_key"),
+        ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4"),
+        ({"init_lora_weights": "olora"}, "changes the base"),
     ],
     ids=str,
 )
@@ -202,6 +204,8 @@ def test_scale_rules(made: tuple[Path, Path]) -> None:
     assert scale() == {2.0}
     assert scale(use_rslora=True) == {2.8284}
     assert scale(alpha_pattern={"layers.0.self_attn.q_proj": 10}) == {2.0, 5.0}
+    assert scale(alpha_pattern={"^model.layers.0.self_attn.q_proj": 10}) == {2.0, 5.0}
+    assert scale(alpha_pattern={"^layers.0.self_attn.q_proj": 10}) == {2.0}
 
 
 def test_an_adapter_of_another_model_is_refused(made: tuple[Path, Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 import puna
 from puna.errors import ContextError, SourceError, TemplateError, TokenizerError, UsageError
 from puna.generate import LanguageModel
+from tests.unit.tiny import save_tiny
 
 CHECKPOINTS = Path("data/checkpoints")
 ASK = [{"role": "user", "content": "What is a baby llama called?"}]
@@ -43,6 +44,16 @@ def test_stream_is_generate_in_pieces(cria: LanguageModel) -> None:
     assert len(pieces) > 3
     assert "".join(pieces) == cria.generate(prompt, max_tokens=30).text
     assert "".join(cria.chat_stream(ASK, max_tokens=30)) == cria.chat(ASK, max_tokens=30).text
+
+
+def test_generating_within_a_stream_loses_nothing_of_it(cria: LanguageModel) -> None:
+    alone = cria.generate("The llama", max_tokens=24).text
+    parts = []
+    for text in cria.stream("The llama", max_tokens=24):
+        parts.append(text)
+        cria.generate("A fox", max_tokens=40)
+    assert "".join(parts) == alone
+    assert cria.engine.idle
 
 
 def test_leaving_a_stream_frees_the_engine(cria: LanguageModel) -> None:
@@ -100,6 +111,16 @@ def test_score_agrees_with_logits(cria: LanguageModel) -> None:
     assert cria.score(head, greedy.ids).greedy
 
 
+def test_a_token_on_the_border_is_scored_as_the_text_has_it(cria: LanguageModel) -> None:
+    ids = cria.encode("The llama eats")
+    spaced = cria.score("The llama ", "eats")
+    assert cria.encode("The llama ") != ids[:-1], "the space is a token of its own"
+    assert spaced == cria.score("The llama", " eats")
+    assert spaced.tokens[-1] == pytest.approx(
+        cria.logits(ids).log_softmax(-1)[-2, ids[-1]].item(), abs=1e-4
+    )
+
+
 def test_scores_in_a_batch_equal_scores_alone(cria: LanguageModel) -> None:
     pairs = [("The fox", " ran"), ("A", " very long day on the high grassland"), ("One", " two")]
     together = cria.score_many(pairs)
@@ -122,6 +143,17 @@ def test_saved_copy_says_the_same(cria: LanguageModel, tmp_path: Path) -> None:
     assert again.chat(ASK, max_tokens=20).text == cria.chat(ASK, max_tokens=20).text
     again.save(tmp_path / "copy")  # onto the very files it is mapped from
     assert torch.equal(puna.load(tmp_path / "copy").logits([1, 5]), cria.logits([1, 5]))
+
+
+def test_a_saved_copy_ends_where_generation_config_says(
+    tmp_path: Path, cria: LanguageModel
+) -> None:
+    shutil.copytree(cria.parts.source.path, tmp_path / "chatty")
+    (tmp_path / "chatty" / "generation_config.json").write_text('{"eos_token_id": [77, 78]}')
+    lm = puna.load(tmp_path / "chatty")
+    assert {77, 78} < lm.parts.text.specials.eos
+    lm.save(tmp_path / "copy")
+    assert puna.load(tmp_path / "copy").parts.text.specials == lm.parts.text.specials
 
 
 def test_a_checkpoint_without_tokenizer_works_on_ids(tmp_path: Path, cria: LanguageModel) -> None:
@@ -160,6 +192,8 @@ def test_context_is_an_error_with_the_numbers(cria: LanguageModel) -> None:
         {"repetition_penalty": 0.0},
         {"tempreature": 1.0},
         {"stop": ""},
+        {"stop": 7},
+        {"seed": "seven"},
     ],
     ids=str,
 )
@@ -173,6 +207,30 @@ def test_ids_outside_the_vocabulary(cria: LanguageModel, ids: list[int]) -> None
     for call in (lambda: cria.generate(ids, max_tokens=2), lambda: cria.logits(ids)):
         with pytest.raises(UsageError):
             call()
+
+
+def test_ids_may_come_in_a_tensor_but_must_be_whole(cria: LanguageModel) -> None:
+    ids = torch.tensor([5, 9, 2])
+    assert torch.equal(cria.logits(ids), cria.logits([5, 9, 2]))
+    assert cria.generate(ids, max_tokens=3).ids == cria.generate([5, 9, 2], max_tokens=3).ids
+    for wrong in ("text", [1.5, 2], [[5, 9]]):
+        with pytest.raises(UsageError, match="whole numbers"):
+            cria.logits(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="list of texts"):
+        cria.embed("one text")
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "linear", "yarn"])
+def test_scaling_makes_room_beyond_the_original_context(kind: str, tmp_path: Path) -> None:
+    """Also where the base grows with the sequence: what is said is what one shot would say."""
+    settings = {"rope_type": kind, "factor": 4.0}
+    save_tiny(tmp_path, max_position_embeddings=16, rope_scaling=settings)
+    lm = puna.load(tmp_path)
+    prompt = list(range(1, 30))
+    done = lm.generate(prompt, max_tokens=64 - len(prompt))
+    assert len(prompt) + len(done.ids) == lm.spec.context == 64
+    logits = lm.logits([*prompt, *done.ids])
+    assert tuple(logits[len(prompt) - 1 : -1].argmax(-1).tolist()) == done.ids
 
 
 def test_nothing_there(tmp_path: Path) -> None:

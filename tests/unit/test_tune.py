@@ -199,7 +199,15 @@ def test_nothing_to_train() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"learning_rate": math.nan}, {"batch_size": -1}, {"warmup": 2.0}, {"clip": 0}],
+    [
+        {"epochs": 0},
+        {"epochs": 1.5},
+        {"learning_rate": math.nan},
+        {"batch_size": -1},
+        {"warmup": 2.0},
+        {"clip": 0},
+        {"seed": 1 << 32},
+    ],
     ids=str,
 )
 def test_settings_that_cannot_be_meant(wrong: dict[str, float]) -> None:

@@ -33,6 +33,9 @@ _INERT = {
     "ensure_weight_tying", "fan_in_fan_out",
 }  # fmt: skip
 _READ = {"peft_type", "r", "lora_alpha", "alpha_pattern", "use_rslora", "bias"}
+# Ways to begin that leave the base's weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ, …)
+# take a part out of the base, so that the adapter is an update of another one.
+_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 
 
 def read_adapter(folder: Path, model: Decoder, table: NameTable) -> int:
@@ -115,6 +118,14 @@ def _check(config: Mapping[str, Any], folder: Path) -> None:
         raise wrong(f"the adapter is of type {config.get('peft_type')!r:.40}, not LORA")
     if config.get("bias", "none") != "none":
         raise wrong("the adapter trains biases, which is not supported")
+    init = config.get("init_lora_weights")
+    if init not in _INITS:
+        raise AdapterError(
+            f"the adapter began as {init!r:.40}, which changes the base's weights too",
+            where=str(folder / _CONFIG),
+            remedy="save it again with path_initial_model_for_weight_conversion, "
+            "which makes it an update of the base as published",
+        )
     for key in ("r", "lora_alpha"):
         value = config.get(key)
         if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
@@ -183,8 +194,8 @@ def _rows(layout: Layout) -> Layout:
 def _alpha(module: str, config: Mapping[str, Any], file: Path) -> float:
     pattern = config.get("alpha_pattern") or {}
     for key, value in pattern.items():
-        if not re.fullmatch(r"[\w.]+", key):
+        if not re.fullmatch(r"\^?[\w.]+", key):
             raise AdapterError(f"alpha_pattern {key!r:.60} is not a module name", where=str(file))
-        if module == key or module.endswith(f".{key}"):
+        if module == key.removeprefix("^") or module.endswith(f".{key}"):
             return float(value)
     return float(config["lora_alpha"])

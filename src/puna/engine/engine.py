@@ -65,7 +65,8 @@ class Engine:
 
         Raises:
             ContextError: the prompt leaves no room in the context, or in the cache.
-            UsageError: ids outside the vocabulary, no prompt, nothing to say, a name in use.
+            UsageError: ids outside the vocabulary, no prompt, nothing to say, a name in use, a
+                seed that is no whole number.
         """
         self._check(request)
         sequence = Running.of(request, self._spec.context)
@@ -110,6 +111,8 @@ class Engine:
         if not plan:
             return []
         logits = self._forward(plan)
+        for sequence, chunk in plan:  # only now: a step that is broken off has computed nothing
+            sequence.computed += chunk.count
         ready = [sequence for sequence, _ in plan if sequence.computed == len(sequence.tokens)]
         return [self._advance(sequence, row) for sequence, row in zip(ready, logits, strict=True)]
 
@@ -122,8 +125,7 @@ class Engine:
         for sequence, chunk in plan:
             ids.extend(sequence.tokens[chunk.start : chunk.start + chunk.count])
             chunks.append(chunk)
-            sequence.computed += chunk.count
-            if sequence.computed == len(sequence.tokens):
+            if chunk.start + chunk.count == len(sequence.tokens):
                 due.append(len(ids) - 1)
         ctx = Pages(self._pool, chunks, device)
         hidden = self._model(torch.tensor(ids, device=device), ctx.positions, ctx)
@@ -168,6 +170,8 @@ class Engine:
             raise UsageError("the prompt is empty", remedy="give at least one token")
         if type(request.max_tokens) is not int or request.max_tokens < 1:
             raise UsageError(f"max_tokens must be at least 1, not {request.max_tokens!r:.40}")
+        if request.seed is not None and type(request.seed) is not int:
+            raise UsageError(f"seed must be a whole number, not {request.seed!r:.40}")
         if not 0 <= min(ids) <= max(ids) < self._spec.vocab:
             raise UsageError(f"ids must lie between 0 and {self._spec.vocab - 1}")
         room = min(context, self._pool.limit * PAGE)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from puna.families.keys import Keys
-from puna.families.rope import read_rope
+from puna.families.rope import read_rope, scaled_context
 from puna.families.table import GroupedQKV, NameTable, Row
-from puna.spec import Alibi, Attention, Dense, Embed, Head, LayerSpec, ModelSpec, Norm
+from puna.spec import Alibi, Attention, Dense, Embed, Head, LayerSpec, ModelSpec, Norm, Rope
 
 MODEL_TYPES = ("falcon", "RefinedWeb", "RefinedWebModel")
 
@@ -31,6 +31,8 @@ def read(keys: Keys) -> ModelSpec:
         if alibi
         else read_rope(keys, head_dim=head_dim, context=context)
     )
+    if isinstance(position, Rope):
+        context = scaled_context(context, position)
     keys.take("rope_theta", "rope_scaling", "rope_parameters", default=None)
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     mixer = Attention(

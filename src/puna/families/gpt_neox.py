@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from puna.families.keys import Keys
-from puna.families.rope import read_rope
+from puna.families.rope import read_rope, scaled_context
 from puna.families.table import GroupedQKV, NameTable, Row
 from puna.spec import Attention, Dense, Embed, Head, LayerSpec, ModelSpec, Norm
 
@@ -17,12 +17,13 @@ def read(keys: Keys) -> ModelSpec:
     bias = keys.switch("attention_bias", default=True)
     norm = Norm("layer", keys.number("layer_norm_eps", default=1e-5), bias=True)
     head_dim = width // heads
+    rope = read_rope(keys, head_dim=head_dim, context=context, share=0.25)
     mixer = Attention(
         heads=heads,
         kv_heads=heads,
         head_dim=head_dim,
         scale=head_dim**-0.5,
-        position=read_rope(keys, head_dim=head_dim, context=context, share=0.25),
+        position=rope,
         qkv="fused",
         qkv_bias=bias,
         out_bias=bias,
@@ -39,7 +40,7 @@ def read(keys: Keys) -> ModelSpec:
         family="gpt_neox",
         vocab=keys.count("vocab_size"),
         width=width,
-        context=context,
+        context=scaled_context(context, rope),
         embed=Embed(),
         layers=(layer,) * keys.count("num_hidden_layers"),
         final_norm=norm,

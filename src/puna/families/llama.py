@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from puna.families.keys import Keys
-from puna.families.rope import read_rope
+from puna.families.rope import read_rope, scaled_context
 from puna.families.table import NameTable, Row
 from puna.spec import Attention, Dense, Embed, Head, LayerSpec, ModelSpec, MoE, Norm
 
@@ -63,12 +63,13 @@ def read_body(
     length = keys.count("max_position_embeddings", default=context)
     head_dim = keys.count("head_dim", default=width // heads)
     norm = Norm("rms", keys.number("rms_norm_eps", default=eps))
+    rope = read_rope(keys, head_dim=head_dim, context=length, theta=theta)
     mixer = Attention(
         heads=heads,
         kv_heads=keys.count("num_key_value_heads", default=kv_heads or heads),
         head_dim=head_dim,
         scale=head_dim**-0.5,
-        position=read_rope(keys, head_dim=head_dim, context=length, theta=theta),
+        position=rope,
         qkv_bias=attention_bias,
         out_bias=attention_bias,
         window=window,
@@ -78,7 +79,7 @@ def read_body(
         family=family,
         vocab=keys.count("vocab_size"),
         width=width,
-        context=length,
+        context=scaled_context(length, rope),
         embed=Embed(),
         layers=(layer,) * keys.count("num_hidden_layers"),
         final_norm=norm,

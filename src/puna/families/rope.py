@@ -19,15 +19,20 @@ from puna.spec import (
 
 
 def read_rope(
-    keys: Keys, *, head_dim: int, context: int, theta: float = 10_000.0, share: float = 1.0
+    keys: Keys, *, head_dim: int, context: int, theta: float = 10_000.0, share: float | None = None
 ) -> Rope:
     """Read `rope_parameters`, or `rope_theta` with `rope_scaling`, into one record.
 
     Args:
         keys: the whole config.
-        head_dim: dims of a head; `share` of them turn.
+        head_dim: dims of a head.
         context: the config's context, the default of `original_max_position_embeddings`.
         theta: the family's default base.
+        share: of the dims, how many turn where the config does not say; None for a family whose
+            published code turns them all, whatever the config says.
+
+    Raises:
+        ConfigError: settings that are no such record, or that this family cannot follow.
     """
     settings = keys.take("rope_parameters", "rope_scaling", default={})
     if not isinstance(settings, dict):
@@ -35,13 +40,33 @@ def read_rope(
     inner = Keys(settings, "rope_parameters")
     base = keys.number("rope_theta", "rotary_emb_base", default=theta)
     base = inner.number("rope_theta", default=base)
-    share = keys.number("partial_rotary_factor", "rotary_pct", default=share)
-    share = inner.number("partial_rotary_factor", default=share)
+    dims = head_dim if share is None else int(head_dim * _share(keys, inner, share))
+    if share is None:
+        for place in (keys, inner):
+            place.neutral("partial_rotary_factor", 1.0, 1)
     original = keys.count("original_max_position_embeddings", default=None)
     kind = inner.take("rope_type", "type", default="default")
     scaling = _scaling(str(kind), inner, context=context, original=original)
     inner.finish()
-    return Rope(base, int(head_dim * share), scaling=scaling)
+    return Rope(base, dims, scaling=scaling)
+
+
+def scaled_context(context: int, rope: Rope) -> int:
+    """Return the longest sequence in tokens that a config's `context` and its scaling allow.
+
+    Linear and dynamic scaling are published beside the context from before they were applied;
+    a context beside the other rules counts them in, or states what they start from.
+    """
+    if isinstance(rope.scaling, LinearScaling | DynamicScaling):
+        return max(context, int(context * rope.scaling.factor))
+    if isinstance(rope.scaling, YarnScaling):
+        return max(context, int(rope.scaling.original_context * rope.scaling.factor))
+    return context
+
+
+def _share(keys: Keys, inner: Keys, share: float) -> float:
+    share = keys.number("partial_rotary_factor", "rotary_pct", default=share)
+    return inner.number("partial_rotary_factor", default=share)
 
 
 def _scaling(kind: str, keys: Keys, *, context: int, original: int | None) -> RopeScaling | None:
@@ -87,6 +112,7 @@ def _longrope(keys: Keys, *, context: int, original: int | None) -> LongRopeScal
 def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     start = original or keys.count("original_max_position_embeddings", default=context)
     keys.take("original_max_position_embeddings", default=None)
+    keys.take("finetuned", default=None)  # a note of the first published models
     factor = keys.number("factor", default=context / start)
     scale, all_dims = (keys.take(n, default=None) for n in ("mscale", "mscale_all_dim"))
     attention = keys.number("attention_factor", default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from puna.text.chat import ChatTemplate, Rendered, load_template, save_template
 from puna.text.messages import Message
 from puna.text.meter import Limits
-from puna.text.specials import Specials, read_specials
+from puna.text.specials import Specials, read_specials, save_specials
 from puna.text.stop import StopWatch
 from puna.text.stream import Detokenizer, TextStream
 from puna.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
@@ -23,6 +23,7 @@ __all__ = [
     "load_template",
     "load_tokenizer",
     "read_specials",
+    "save_specials",
     "save_template",
     "save_tokenizer",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from puna.errors import TokenizerError
-from puna.text.files import read_object_if_any
+from puna.text.files import copy_files, read_object_if_any
 from puna.text.ids import short
 from puna.text.tokenizer import Tokenizer
 
@@ -44,6 +44,16 @@ def read_specials(folder: Path, config: Mapping[str, Any], tokenizer: Tokenizer 
         bos = [token for token in (tokenizer.bos_id,) if token is not None] + bos
         pad = [token for token in (tokenizer.pad_id,) if token is not None] + pad
     return Specials(bos[0] if bos else None, frozenset(eos), pad[0] if pad else None)
+
+
+def save_specials(source: Path, folder: Path) -> tuple[Path, ...]:
+    """Copies what the folder `source` says about special ids outside config.json and tokenizer.
+
+    Raises:
+        StorageError: a file that could not be read or written.
+    """
+    file = source / _GENERATION
+    return copy_files((file,) if file.is_file() else (), folder)
 
 
 def _ids(source: Mapping[str, Any], key: str, where: str) -> list[int]:

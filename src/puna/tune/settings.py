@@ -19,8 +19,9 @@ class Settings:
             falls as a cosine to `final` times the peak (Loshchilov & Hutter 2016).
         weight_decay, betas: of AdamW (Loshchilov & Hutter 2017); vectors are not decayed.
         clip: the largest norm of a step's gradient.
-        seed: of order and dropout.
-        micro_tokens: tokens that run at once; changes memory, not the step.
+        seed: of order and dropout, below 2³².
+        micro_tokens: tokens that run at once; changes memory, not the step (but, with dropout,
+            which inputs are dropped).
         save_every: steps between checkpoints.
     """
 
@@ -45,6 +46,11 @@ class Settings:
         for name in ("epochs", "batch_size", "learning_rate", "clip", "micro_tokens", "save_every"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("epochs", "batch_size", "seed", "micro_tokens", "save_every"):
+            if type(getattr(self, name)) is not int:
+                raise UsageError(f"{name} must be a whole number, not {getattr(self, name)!r:.40}")
+        if self.seed >= 1 << 32:
+            raise UsageError(f"seed must be below {1 << 32}, not {self.seed}")
         if self.warmup > 1 or self.final > 1 or max(self.betas) >= 1:
             raise UsageError("warmup and final are shares of at most 1, betas lie below 1")
 

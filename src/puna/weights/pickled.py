@@ -62,7 +62,9 @@ def _plain(path: Path, name: str, tensor: Any) -> Tensor:
         isinstance(tensor, Tensor)
         and tensor.layout is torch.strided
         and tensor.device.type == "cpu"
-        and tensor.nbytes <= tensor.untyped_storage().nbytes()
+        # From where it begins: its pages are let go of, and memory behind them is another's.
+        and tensor.storage_offset() * tensor.itemsize + tensor.nbytes
+        <= tensor.untyped_storage().nbytes()
     )
     if not plain:
         raise _refused(path, f"{name!r:.120} is not a plain tensor")

@@ -33,12 +33,11 @@ def _mistral(**changes: Any) -> Callable[[], Any]:
         shape = _llama()().to_dict()
         keys = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
         return MistralConfig(
-            **{k: shape[k] for k in keys},
             num_attention_heads=4,
             num_key_value_heads=1,
             head_dim=14,
             max_position_embeddings=64,
-            **changes,
+            **{**{k: shape[k] for k in keys}, **changes},
         )
 
     return config
@@ -139,6 +138,7 @@ FORMS: tuple[Form, ...] = (
         _llama(**rope("llama3", original_max_position_embeddings=16, **_LLAMA3)),
     ),
     Form("mistral-window", _mistral(sliding_window=9)),
+    Form("mistral-window-1-of-1-layer", _mistral(sliding_window=1, num_hidden_layers=1)),
     Form("mistral-no-window", _mistral(sliding_window=None)),
     Form("mixtral-8x2", _mixtral()),
     Form(
@@ -162,6 +162,7 @@ FORMS: tuple[Form, ...] = (
             tie_word_embeddings=False,
         ),
     ),
+    Form("falcon-7b-sequential", _falcon(multi_query=True, parallel_attn=False, bias=True)),
     Form("falcon-rw", _falcon(alibi=True, multi_query=False, parallel_attn=False, bias=True)),
     Form(
         "falcon-rw-12-heads",
@@ -188,6 +189,18 @@ FORMS: tuple[Form, ...] = (
                 "rope_type": "default",
                 "rope_theta": 20_000.0,
                 "partial_rotary_factor": 1.0,
+            },
+        ),
+    ),
+    Form(
+        "gpt-neox-rope-dynamic",
+        _neox(
+            max_position_embeddings=16,
+            rope_parameters={
+                "rope_type": "dynamic",
+                "rope_theta": 10_000.0,
+                "partial_rotary_factor": 0.5,
+                "factor": 4.0,
             },
         ),
     ),
