@@ -296,7 +296,7 @@ class LanguageModel:
         ids = _whole(ids)
         self._check(ids)
         model = self._parts.model
-        return model.head(self._hidden([ids])).cpu()
+        return model.head(self._hidden([ids]), Rows(self._slot)).cpu()
 
     def score(self, prompt: Prompt, continuation: Prompt) -> Score:
         """Return how likely `continuation` is after `prompt`. See `score_many`."""
@@ -415,7 +415,7 @@ class LanguageModel:
         scores, offset = [], 0
         for ids, start in batch:
             rows = hidden[offset + start - 1 : offset + len(ids) - 1]
-            logits = model.head(rows)  # [continuation, vocab]
+            logits = model.head(rows, Rows(self._slot))  # [continuation, vocab]
             said = torch.tensor(ids[start:], device=model.device)
             chosen = logits.log_softmax(-1).gather(1, said[:, None])[:, 0].tolist()
             greedy = bool((logits.argmax(-1) == said).all())

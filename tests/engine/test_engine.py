@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from puna.engine import Engine, EngineThread, Event, PagePool, Request, Sampling
 from puna.errors import ContextError, PunaError, UsageError
-from puna.model import Decoder, Segments
+from puna.model import Decoder, Rows, Segments
 from puna.spec import ModelSpec
 from tests.unit.tiny import tiny
 
@@ -31,7 +31,7 @@ def greedy(model: Decoder, prompt: Sequence[int], count: int) -> list[int]:
     for _ in range(count):
         ctx = Segments([len(ids)])
         hidden = model(torch.tensor(ids), ctx.positions, ctx)
-        ids.append(int(model.head(hidden[-1:]).argmax()))
+        ids.append(int(model.head(hidden[-1:], Rows()).argmax()))
     return ids[len(prompt) :]
 
 
@@ -263,7 +263,7 @@ def test_logprobs_are_of_the_bare_distribution(parts: tuple[ModelSpec, Decoder])
     (done,) = Engine(model, spec).run([request])
     ids = torch.tensor([5, 9, *done.token_ids])
     ctx = Segments([len(ids)])
-    table = model.head(model(ids, ctx.positions, ctx)).log_softmax(-1)
+    table = model.head(model(ids, ctx.positions, ctx), ctx.rows).log_softmax(-1)
     want = [float(table[i + 1, token]) for i, token in enumerate(done.token_ids)]
     assert list(done.logprobs) == pytest.approx(want, abs=1e-4)
 

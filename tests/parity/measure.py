@@ -11,7 +11,7 @@ from torch import Tensor
 
 from puna.engine import Engine, Request, Sampling
 from puna.loading import Parts, load_parts
-from puna.model import Segments
+from puna.model import Rows, Segments
 from puna.weights import save_folder
 from tests.parity.forms import SEQUENCES, Form
 
@@ -47,7 +47,7 @@ def ragged_logits(parts: Parts, sequences: list[Tensor]) -> list[Tensor]:
     lengths = [len(s) for s in sequences]
     ctx = Segments(lengths)
     hidden = parts.model(torch.cat(sequences), ctx.positions, ctx)
-    return list(parts.model.head(hidden).split(lengths))
+    return list(parts.model.head(hidden, Rows()).split(lengths))
 
 
 def logits_difference(opened: Opened) -> float:
@@ -94,7 +94,7 @@ def decode_difference(opened: Opened, *, chunk: int, steps: int = 8) -> float:
         whole = torch.cat([prompt, said])
         ctx = Segments([len(whole)], spans=[min(len(prompt) + steps, room)])
         with torch.no_grad():
-            logits = parts.model.head(parts.model(whole, ctx.positions, ctx))
+            logits = parts.model.head(parts.model(whole, ctx.positions, ctx), ctx.rows)
         table = logits[len(prompt) - 1 : -1].log_softmax(-1)
         # Greedy may differ where two tokens tie; the chosen one must still be as likely.
         want = table.gather(1, said[:, None])[:, 0]

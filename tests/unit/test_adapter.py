@@ -16,6 +16,7 @@ from puna.families import name_table
 from puna.loading import Parts, load_parts
 from puna.model import Decoder, Rows, Segments
 from puna.tune import Settings, train
+from puna.weights import read_tensors, save_tensors
 from tests.parity.forms import FORMS
 from tests.unit.tiny import save_tiny, tiny
 
@@ -31,6 +32,9 @@ CASES = [
     ("falcon-40b", ["query_key_value", "dense", "dense_h_to_4h"]),
     ("falcon-rw", ["query_key_value", "dense_4h_to_h"]),
     ("bloom-6-heads", ["query_key_value", "dense"]),
+    ("llama-head-dim-theta", ["v_proj", "lm_head"]),
+    ("llama-grouped-tied", ["o_proj", "lm_head"]),
+    ("gpt-neox-sequential", ["lm_head", "dense"]),
     ("pythia-parallel", ["query_key_value", "dense_h_to_4h", "dense_4h_to_h"]),
 ]
 IDS = torch.tensor([3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9, 3])
@@ -39,7 +43,7 @@ IDS = torch.tensor([3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9, 3])
 def ours(parts: Parts, rows: Rows) -> torch.Tensor:
     ctx = Segments([len(IDS)], rows=rows)
     with torch.no_grad():
-        return parts.model.head(parts.model(IDS, ctx.positions, ctx))
+        return parts.model.head(parts.model(IDS, ctx.positions, ctx), ctx.rows)
 
 
 def theirs(model: Any) -> torch.Tensor:
@@ -65,6 +69,10 @@ def test_an_adapter_of_peft_gives_the_same_logits(
     assert (base - want).abs().max() > 1e-2
     assert (ours(parts, Rows()) - base).abs().max() < 1e-4
     assert parts.adapter is not None
+    if form == "llama-grouped-tied" and "lm_head" in targets:
+        with pytest.raises(AdapterError, match="head, which is the token table"):
+            merge(parts.model, parts.adapter)
+        return
     merge(parts.model, parts.adapter)
     assert (ours(parts, Rows()) - want).abs().max() < 1e-4
     assert all("updates" not in name for name, _ in parts.model.named_parameters())
@@ -88,6 +96,7 @@ def test_an_adapter_of_ours_gives_peft_the_same_logits(
         warnings.simplefilter("error")  # peft warns of keys that are missing or left over
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
         tuned = PeftModel.from_pretrained(reference, tmp_path / "adapter").eval()
     want = theirs(tuned)
     assert (ours(parts, Rows(slot)) - want).abs().max() < 1e-4
@@ -99,7 +108,7 @@ def test_rows_of_one_batch_use_adapters_of_their_own() -> None:
     table = name_table(spec)
     slots = [
         attach(model, table, rank=2, alpha=4, targets=t, seed=s)
-        for s, t in enumerate([["q_proj", "up_proj"], ["v_proj", "up_proj"]])
+        for s, t in enumerate([["q_proj", "up_proj"], ["v_proj", "up_proj", "lm_head"]])
     ]
     for name, parameter in model.named_parameters():
         if name.endswith(".b"):
@@ -109,7 +118,7 @@ def test_rows_of_one_batch_use_adapters_of_their_own() -> None:
     def run(ids: torch.Tensor, lengths: list[int], rows: Rows) -> torch.Tensor:
         ctx = Segments(lengths, rows=rows)
         with torch.no_grad():
-            return model(ids, ctx.positions, ctx)
+            return model.head(model(ids, ctx.positions, ctx), ctx.rows)
 
     owner = torch.tensor([slots[0]] * 10 + [-1] * 10 + [slots[1]] * 10)
     mixed = run(ids, [10, 10, 10], Rows(owner))
@@ -119,6 +128,25 @@ def test_rows_of_one_batch_use_adapters_of_their_own() -> None:
     bare = run(ids, [10, 10, 10], Rows())
     assert (mixed - bare)[:10].abs().max() > 1e-2
     assert (mixed - bare)[20:].abs().max() > 1e-2
+
+
+def test_an_adapter_with_a_head_of_its_own_is_refused(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "base")
+    parts = load_parts(tmp_path / "base", device="cpu")
+    slot = attach(parts.model, parts.table, rank=2, alpha=4, targets=["lm_head"])
+    write_adapter(tmp_path / "adapter", parts.model, slot, parts.table, base="base")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    tensors = read_tensors(file)
+    head = parts.model.output.weight
+    assert head is not None
+    for shift, fits in ((0.0, True), (0.5, False)):
+        whole = {**tensors, "base_model.model.lm_head.base_layer.weight": head.detach() + shift}
+        save_tensors(file, {n: (t.dtype, tuple(t.shape)) for n, t in whole.items()}, whole.items())
+        if fits:
+            assert load_parts(tmp_path / "base", adapter=tmp_path / "adapter").adapter == 0
+        else:
+            with pytest.raises(AdapterError, match="no part of a LoRA update"):
+                load_parts(tmp_path / "base", adapter=tmp_path / "adapter")
 
 
 def test_only_the_adapter_is_trained() -> None:

@@ -138,11 +138,11 @@ def test_sequences_in_one_call_do_not_see_each_other(axes: dict) -> None:  # typ
     torch.manual_seed(2)
     sequences = [torch.randint(61, (n,)) for n in (5, 37, 1, 20)]
     together = Segments([len(s) for s in sequences])
-    got = model.head(model(torch.cat(sequences), together.positions, together))
+    got = model.head(model(torch.cat(sequences), together.positions, together), together.rows)
     alone = []
     for ids in sequences:
         ctx = Segments([len(ids)])
-        alone.append(model.head(model(ids, ctx.positions, ctx)))
+        alone.append(model.head(model(ids, ctx.positions, ctx), ctx.rows))
     assert got.dtype == torch.float32
     assert torch.allclose(got, torch.cat(alone), atol=1e-4)
 

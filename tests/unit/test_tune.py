@@ -57,7 +57,7 @@ def test_loss_and_gradient_equal_plain_autograd(monkeypatch: pytest.MonkeyPatch)
     for example in data:
         ids = example.ids.long()
         ctx = Segments([len(ids)])
-        logits = plain.head(plain(ids, ctx.positions, ctx))
+        logits = plain.head(plain(ids, ctx.positions, ctx), ctx.rows)
         each = F.cross_entropy(logits[:-1], ids[1:], reduction="none")
         want = want + (each * example.learn[1:]).sum() / learned
     want.backward()

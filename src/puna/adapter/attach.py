@@ -9,7 +9,7 @@ import torch
 from puna.adapter.lora import LoraLinear, Update
 from puna.errors import AdapterError
 from puna.families import NameTable, Slice
-from puna.model import Decoder, Linear
+from puna.model import Decoder, Linear, OutputHead
 
 
 def attach(
@@ -49,8 +49,7 @@ def attach(
     slot = free_slot(model)
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(False)
-    for name, linear in chosen.items():
-        outputs, inputs = linear.weight.shape
+    for name, (outputs, inputs) in chosen.items():
         a = (torch.rand(rank, inputs, generator=generator) * 2 - 1) / inputs**0.5
         update = Update(a, torch.zeros(outputs, rank), scale=alpha / rank, dropout=dropout)
         add(model, name, slot, update.to(model.device))
@@ -58,27 +57,36 @@ def attach(
 
 
 def merge(model: Decoder, slot: int) -> None:
-    """Fold an adapter into the base's weights, in this model, and drop it."""
+    """Fold an adapter into the base's weights, in this model, and drop it.
+
+    Raises:
+        AdapterError: it changes a head that is the token table, which must stay as it is.
+    """
+    if str(slot) in model.output.updates and model.output.weight is None:
+        raise AdapterError(
+            "the adapter changes the head, which is the token table of this model too",
+            remedy="use the adapter beside its base, without merging",
+        )
     for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLinear):
-            module.merge(slot)
-            if not module.updates:
-                _replace(model, name, _plain(module))
+        if isinstance(module, LoraLinear | OutputHead):
+            _fold(module, slot)
+        if isinstance(module, LoraLinear) and not module.updates:
+            _replace(model, name, _plain(module))
 
 
 def free_slot(model: Decoder) -> int:
     """Return a slot number that no adapter of this model has."""
-    used = {int(key) for m in model.modules() if isinstance(m, LoraLinear) for key in m.updates}
-    return max(used, default=-1) + 1
+    adaptable = (m for m in model.modules() if isinstance(m, LoraLinear | OutputHead))
+    return max((int(key) for m in adaptable for key in m.updates), default=-1) + 1
 
 
-def find(model: Decoder, name: str) -> Linear | LoraLinear | None:
-    """Return the linear map of that dotted name, adapted or not, or None where there is none."""
+def shape_of(model: Decoder, name: str) -> tuple[int, int] | None:
+    """Return (outputs, inputs) of the linear map of that dotted name, or None without one."""
     try:
         module = model.get_submodule(name)
     except AttributeError:
         return None
-    return module if isinstance(module, Linear | LoraLinear) else None
+    return _shape(model, module) if isinstance(module, Linear | LoraLinear | OutputHead) else None
 
 
 def add(model: Decoder, name: str, slot: int, update: Update) -> None:
@@ -87,7 +95,7 @@ def add(model: Decoder, name: str, slot: int, update: Update) -> None:
     if isinstance(module, Linear):
         module = LoraLinear(module)
         _replace(model, name, module)
-    assert isinstance(module, LoraLinear)
+    assert isinstance(module, LoraLinear | OutputHead)
     module.updates[str(slot)] = update
 
 
@@ -95,32 +103,53 @@ def adapted(model: Decoder, slot: int) -> dict[str, Update]:
     """Return the updates of one adapter by the dotted names of their linear maps."""
     found: dict[str, Update] = {}
     for name, module in model.named_modules():
-        if isinstance(module, LoraLinear) and str(slot) in module.updates:
+        if isinstance(module, LoraLinear | OutputHead) and str(slot) in module.updates:
             update = module.updates[str(slot)]
             assert isinstance(update, Update)
             found[name] = update
     return found
 
 
+def _shape(model: Decoder, module: Linear | LoraLinear | OutputHead) -> tuple[int, int]:
+    weight = model.embed.tokens if module.weight is None else module.weight
+    return weight.shape[0], weight.shape[1]
+
+
 def _choose(
     model: Decoder, table: NameTable, targets: Collection[str]
-) -> dict[str, Linear | LoraLinear]:
-    linears = {n: m for n, m in model.named_modules() if isinstance(m, Linear | LoraLinear)}
-    linears = {
-        name: m
-        for name, m in linears.items()
-        if not isinstance(table.their_module(name).layout, Slice)
+) -> dict[str, tuple[int, int]]:
+    """Return names and shapes of the maps to adapt; the head only where it is named."""
+    maps = {
+        name: _shape(model, module)
+        for name, module in model.named_modules()
+        if isinstance(module, Linear | LoraLinear | OutputHead)
+        and not isinstance(table.their_module(name).layout, Slice)
     }
     if not targets:
-        return {name: m for name, m in linears.items() if not name.endswith(".router")}
-    last = {name: table.their_module(name).theirs.rpartition(".")[2] for name in linears}
+        left_out = ("router", "output")
+        return {n: shape for n, shape in maps.items() if n.rpartition(".")[2] not in left_out}
+    last = {name: table.their_module(name).theirs.rpartition(".")[2] for name in maps}
     for target in targets:
         if target not in last.values():
             raise AdapterError(
                 f"no module of this model is called {target!r}",
                 remedy=f"known: {', '.join(sorted(set(last.values())))}",
             )
-    return {name: m for name, m in linears.items() if last[name] in targets}
+    return {name: shape for name, shape in maps.items() if last[name] in targets}
+
+
+@torch.no_grad()
+def _fold(module: LoraLinear | OutputHead, slot: int) -> None:
+    """Add the update of `slot` to the weight and drop it; without one nothing changes."""
+    if (key := str(slot)) not in module.updates:
+        return
+    update, weight = module.updates[key], module.weight
+    assert isinstance(update, Update)
+    assert weight is not None
+    merged = weight.float() + update.matrix().to(weight.device)
+    # A new parameter: the old one may be a view of a file that others map too.
+    module.weight = torch.nn.Parameter(merged.to(weight.dtype), requires_grad=False)
+    del module.updates[key]
 
 
 def _plain(module: LoraLinear) -> Linear:

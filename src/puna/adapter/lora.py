@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puna.model import Linear, Rows, product
+from puna.model import Linear, Rows, add_updates, product
 
 
 class Update(nn.Module):
@@ -45,27 +44,4 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
         """Map x [N, in] to [N, out], each row with its own adapter."""
-        out = product(x, self.weight, self.bias)
-        adapters = rows.adapters
-        if adapters is None:
-            return out
-        if isinstance(adapters, int):
-            key = str(adapters)
-            return out + self.updates[key](x) if key in self.updates else out
-        for key, update in self.updates.items():
-            chosen = (adapters == int(key)).nonzero()[:, 0]
-            if len(chosen):
-                out = out.index_add(0, chosen, update(x.index_select(0, chosen)))
-        return out
-
-    @torch.no_grad()
-    def merge(self, slot: int) -> None:
-        """Add the update of `slot` to the weight and drop it; without one nothing changes."""
-        key = str(slot)
-        if key in self.updates:
-            update = self.updates[key]
-            assert isinstance(update, Update)
-            merged = self.weight.float() + update.matrix().to(self.weight.device)
-            # A new parameter: the old one may be a view of a file that others map too.
-            self.weight = nn.Parameter(merged.to(self.weight.dtype), requires_grad=False)
-            del self.updates[key]
+        return add_updates(product(x, self.weight, self.bias), x, self.updates, rows)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from puna.adapter.attach import adapted, add, find, free_slot
+from puna.adapter.attach import adapted, add, free_slot, shape_of
 from puna.adapter.lora import Update
 from puna.errors import AdapterError, SourceError
 from puna.families import Layout, NameTable, Transposed
@@ -52,7 +53,8 @@ def read_adapter(folder: Path, model: Decoder, table: NameTable) -> int:
     file = next((f for f in (folder / _TENSORS, folder / "adapter_model.bin") if f.is_file()), None)
     if file is None:
         raise SourceError("the adapter has no weights", where=str(folder / _TENSORS))
-    pairs = _pairs(read_tensors(file), file)
+    tensors = {n.removeprefix(_PREFIX): tensor for n, tensor in read_tensors(file).items()}
+    pairs = _pairs({n: t for n, t in tensors.items() if not _is_copy(n, t, model, table)}, file)
     updates = {}
     for module, parts in pairs.items():
         name, update = _update(module, parts, config, model, table, file)
@@ -138,17 +140,28 @@ def _check(config: Mapping[str, Any], folder: Path) -> None:
 def _pairs(tensors: Mapping[str, Tensor], file: Path) -> dict[str, dict[str, Tensor]]:
     pairs: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
-        match = _PART.fullmatch(name.removeprefix(_PREFIX))
+        match = _PART.fullmatch(name)
         if match is None:
             raise AdapterError(
                 f"tensor {name!r:.120} is no part of a LoRA update of a linear map",
                 where=str(file),
-                remedy="train the adapter on linear modules of attention and feed-forward only",
+                remedy="train the adapter on linear modules only, and without whole weights",
             )
         pairs[match["module"]][match["part"]] = tensor
     if not pairs:
         raise AdapterError("the adapter holds no tensors", where=str(file))
     return pairs
+
+
+def _is_copy(name: str, tensor: Tensor, model: Decoder, table: NameTable) -> bool:
+    """Tell whether a tensor only repeats the base's head, which PEFT saves where it updates it."""
+    module = name.removesuffix(".weight").removesuffix(".base_layer")
+    place = table.our_module(module)
+    if place is None or place.ours != "output":
+        return False
+    base = model.embed.tokens if model.output.weight is None else model.output.weight
+    same = base.shape == tensor.shape
+    return same and torch.equal(tensor.to(base.device, base.dtype), base)
 
 
 def _update(
@@ -161,8 +174,8 @@ def _update(
 ) -> tuple[str, Update]:
     """Return our name of the linear map that `module` is, and its update."""
     target = table.our_module(module)
-    linear = None if target is None else find(model, target.ours)
-    if target is None or linear is None:
+    shape = None if target is None else shape_of(model, target.ours)
+    if target is None or shape is None:
         raise AdapterError(
             f"the adapter is for a module {module!r:.120} that this model does not have",
             where=str(file),
@@ -171,7 +184,7 @@ def _update(
     if set(parts) != {"A", "B"}:
         raise AdapterError(f"lora_A or lora_B of {module!r:.120} is missing", where=str(file))
     a, b = parts["A"].float(), parts["B"].float()
-    outputs, inputs = linear.weight.shape
+    outputs, inputs = shape
     rank = a.shape[0]
     if a.shape != (rank, inputs) or b.shape != (outputs, rank) or rank == 0:
         raise AdapterError(

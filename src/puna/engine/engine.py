@@ -131,7 +131,8 @@ class Engine:
         hidden = self._model(torch.tensor(ids, device=device), ctx.positions, ctx)
         if not due:
             return torch.empty(0, self._spec.vocab)
-        return self._model.head(hidden[torch.tensor(due, device=device)]).cpu()
+        chosen = torch.tensor(due, device=device)
+        return self._model.head(hidden[chosen], ctx.rows.take(chosen)).cpu()
 
     def _advance(self, sequence: Running, logits: Tensor) -> Event:
         request = sequence.request

@@ -78,4 +78,10 @@ def names(spec: ModelSpec) -> NameTable:
         f"{block}attention.masked_bias": "the value of a masked score",
         f"{block}attention.rotary_emb.inv_freq": table,
     }
-    return NameTable(rows, layers=len(spec.layers), prefix="gpt_neox.", extra=extra)
+    return NameTable(
+        rows,
+        layers=len(spec.layers),
+        prefix="gpt_neox.",
+        extra=extra,
+        renamed={"embed_out": "lm_head"},
+    )

@@ -71,6 +71,7 @@ class NameTable:
         layers, experts: how often `{i}` and `{e}` run.
         prefix: a prefix that published checkpoints may leave out of all names but the head's.
         extra: published names that hold nothing to load, each with the reason.
+        renamed: published modules that adapters call by another name today; both are read.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class NameTable:
         experts: int = 0,
         prefix: str = "",
         extra: dict[str, str] | None = None,
+        renamed: dict[str, str] | None = None,
     ) -> None:
         self.places = tuple(_spell_out(rows, layers, experts))
         self.prefix = prefix
+        self._renamed = renamed or {}
         self.extra = {
             pattern.replace("{i}", str(i)): reason
             for pattern, reason in (extra or {}).items()
@@ -109,11 +112,13 @@ class NameTable:
     def their_module(self, ours: str) -> Place:
         """Return the published module of our linear map `ours`; both without `.weight`."""
         place = self._by_ours[ours + ".weight"]
-        return Place(place.theirs.removesuffix(".weight"), ours, place.layout)
+        theirs = place.theirs.removesuffix(".weight")
+        return Place(self._renamed.get(theirs, theirs), ours, place.layout)
 
     def our_module(self, theirs: str) -> Place | None:
         """Return our linear map for the published module `theirs`, or None."""
-        match self.by_theirs(theirs + ".weight"):
+        published = {today: name for name, today in self._renamed.items()}
+        match self.by_theirs(published.get(theirs, theirs) + ".weight"):
             case (place,):
                 return Place(theirs, place.ours.removesuffix(".weight"), place.layout)
         return None

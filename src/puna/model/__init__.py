@@ -1,6 +1,6 @@
 """The decoder: one ragged forward for training and serving. It knows axes, never families.
 
-    decoder(ids[N], positions[N], ctx) → hidden[N, D]        head(hidden[R, D]) → logits[R, V]
+    decoder(ids[N], positions[N], ctx) → hidden[N, D]      head(hidden[R, D], rows) → logits[R, V]
 
 N tokens of any number of sequences, flat: no padding and no batch axis. `Context` says which
 tokens see which. What is computed in what: products in the dtype of the weights; norm statistics,
@@ -9,9 +9,9 @@ rotary angles, softmax, router and logits in float32.
 
 from puna.model.attend import AttentionRule, attend
 from puna.model.context import Context, Rows
-from puna.model.decoder import Decoder, build
+from puna.model.decoder import Decoder, OutputHead, build
 from puna.model.initialize import initialize
-from puna.model.linear import Linear, product
+from puna.model.linear import Linear, add_updates, product
 from puna.model.segments import Segments
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "Context",
     "Decoder",
     "Linear",
+    "OutputHead",
     "Rows",
     "Segments",
+    "add_updates",
     "attend",
     "build",
     "initialize",

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puna.model.attention import Attention, Table
-from puna.model.context import Context
+from puna.model.context import Context, Rows
 from puna.model.ffn import Mixture, build_ffn
-from puna.model.linear import Linear, product
+from puna.model.linear import Linear, add_updates, product
 from puna.model.norm import build_norm
 from puna.model.position import RotaryTable
 from puna.spec import Embed, Head, LayerSpec, ModelSpec, Rope
@@ -112,7 +112,10 @@ class Embedding(nn.Module):
 
 
 class OutputHead(nn.Module):
-    """Logits in float32; a tied head borrows the token table and holds no weight of its own."""
+    """Logits in float32; a tied head borrows the token table and holds no weight of its own.
+
+    `updates` is for adapters, keyed by their slot.
+    """
 
     def __init__(self, spec: Head, vocab: int, width: int) -> None:
         super().__init__()
@@ -120,14 +123,16 @@ class OutputHead(nn.Module):
         inner = spec.width or width
         self.weight = None if spec.tied else nn.Parameter(torch.empty(vocab, inner))
         self.bias = nn.Parameter(torch.empty(vocab)) if spec.bias else None
+        self.updates = nn.ModuleDict()
         self.scale, self.softcap = spec.scale, spec.softcap
 
-    def forward(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, tokens: Tensor, rows: Rows) -> Tensor:
         """Map hidden [R, width] to [R, vocab]; `tokens` [vocab, width] serves a tied head."""
         if self.narrow is not None:
             hidden = product(hidden, self.narrow, None)
         weight = tokens if self.weight is None else self.weight
-        logits = product(hidden, weight, self.bias).float()
+        logits = product(hidden, weight, self.bias)
+        logits = add_updates(logits, hidden, self.updates, rows).float()
         if self.scale != 1.0:
             logits = logits * self.scale
         if self.softcap is None:
@@ -176,9 +181,9 @@ class Decoder(nn.Module):
         hidden: Tensor = self.norm(x)
         return hidden
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """Return float32 logits [R, vocab] for hidden [R, width]."""
-        logits: Tensor = self.output(hidden, self.embed.tokens)
+    def head(self, hidden: Tensor, rows: Rows) -> Tensor:
+        """Return float32 logits [R, vocab] for hidden [R, width] and the adapters of these rows."""
+        logits: Tensor = self.output(hidden, self.embed.tokens, rows)
         return logits
 
     def linears(self) -> dict[str, Linear]:

@@ -39,6 +39,24 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def add_updates(out: Tensor, x: Tensor, updates: nn.ModuleDict, rows: Rows) -> Tensor:
+    """Return out [N, out] of a linear map with what each row's adapter adds for x [N, in].
+
+    `updates` is keyed by adapter slot; rows whose slot has none here stay as they are.
+    """
+    adapters = rows.adapters
+    if adapters is None:
+        return out
+    if isinstance(adapters, int):
+        key = str(adapters)
+        return out + updates[key](x) if key in updates else out
+    for key, update in updates.items():
+        chosen = (adapters == int(key)).nonzero()[:, 0]
+        if len(chosen):
+            out = out.index_add(0, chosen, update(x.index_select(0, chosen)))
+    return out
+
+
 @cache
 def _fast(dtype: torch.dtype) -> bool:
     """Tell whether this processor multiplies matrices of `dtype` at full speed."""

@@ -21,14 +21,15 @@ def backward(model: Decoder, batch: Batch, *, learned: int, rows: Rows) -> float
     device = model.device
     ctx = Segments(batch.lengths, rows=rows, device=device)
     hidden = model(batch.ids.to(device), ctx.positions, ctx)
-    said = hidden.index_select(0, batch.rows.to(device))
+    said_rows = batch.rows.to(device)
+    said = hidden.index_select(0, said_rows)
     leaf = said.detach().requires_grad_()
     targets = batch.targets.to(device)
     vocab = model.embed.tokens.shape[0]
     step = max(1, _LOGITS // vocab)
     total = torch.zeros((), device=device)
     for at in range(0, len(targets), step):
-        logits = model.head(leaf[at : at + step])
+        logits = model.head(leaf[at : at + step], rows.take(said_rows[at : at + step]))
         loss = F.cross_entropy(logits, targets[at : at + step], reduction="sum") / learned
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
