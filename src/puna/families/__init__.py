@@ -6,7 +6,23 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from puna.errors import ConfigError
-from puna.families import bloom, falcon, gpt_neox, llama, mistral, mixtral
+from puna.families import (
+    bloom,
+    deepseek_v2,
+    deepseek_v3,
+    falcon,
+    gpt2,
+    gpt_neo,
+    gpt_neox,
+    gpt_oss,
+    gptj,
+    llama,
+    mistral,
+    mixtral,
+    mpt,
+    opt,
+    qwen3_moe,
+)
 from puna.families.keys import INERT, Keys
 from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row, Slice, Transposed
 from puna.spec import ModelSpec
@@ -25,7 +41,23 @@ __all__ = [
     "read_config",
 ]
 
-_FAMILIES = (llama, mistral, mixtral, falcon, bloom, gpt_neox)
+_FAMILIES = (
+    llama,
+    mistral,
+    mixtral,
+    falcon,
+    bloom,
+    gpt_neox,
+    gpt2,
+    gptj,
+    gpt_neo,
+    mpt,
+    opt,
+    qwen3_moe,
+    gpt_oss,
+    deepseek_v2,
+    deepseek_v3,
+)
 _BY_TYPE = {kind: family for family in _FAMILIES for kind in family.MODEL_TYPES}
 
 

@@ -37,7 +37,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=keys.count("seq_length", "max_position_embeddings", default=_TRAINED_CONTEXT),
         embed=Embed(norm=norm),
-        layers=(layer,) * keys.count("n_layer", "num_hidden_layers"),
+        layers=(layer,) * keys.layers("n_layer", "num_hidden_layers"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=True)),
     )

@@ -56,7 +56,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=context,
         embed=Embed(),
-        layers=(layer,) * keys.count("num_hidden_layers", "n_layer"),
+        layers=(layer,) * keys.layers("num_hidden_layers", "n_layer"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=True)),
     )

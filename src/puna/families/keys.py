@@ -23,6 +23,8 @@ INERT: Final[Mapping[str, str]] = {
     "attention_dropout": "training only",
     "hidden_dropout": "training only",
     "attn_pdrop": "training only",
+    "embd_pdrop": "training only",
+    "tokenizer_class": "read with the tokenizer",
     "resid_pdrop": "training only",
     "classifier_dropout": "a head that a language model does not have",
     "router_aux_loss_coef": "training only",
@@ -81,6 +83,7 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "partial_rotary_factor": 1.0,
     "use_bfloat16": False,
 }
+_MOST_LAYERS: Final = 4096
 _ACTIVATIONS: Final = {
     "silu": "silu",
     "swish": "silu",
@@ -134,6 +137,20 @@ class Keys:
             raise self._wrong(names[0], f"must be a positive whole number, not {value!r:.60}")
         return value
 
+    def layers(self, *names: str, default: Any = _MISSING) -> int:
+        """Return a number of layers; one that no model has is refused before any is made."""
+        value = self.count(*names, default=default)
+        if value > _MOST_LAYERS:
+            raise self._wrong(names[0], f"is {value}, more than {_MOST_LAYERS}")
+        return value
+
+    def whole(self, *names: str, default: int) -> int:
+        """Return a whole number that may be zero."""
+        value = self.take(*names, default=default)
+        if type(value) is not int or not 0 <= value < 1 << 40:
+            raise self._wrong(names[0], f"must be a whole number, not {value!r:.60}")
+        return value
+
     def nullable_count(self, key: str, *, absent: int | None) -> int | None:
         """Return a positive whole number, None where the key is null, `absent` where it is not."""
         if key not in self._values:
@@ -170,6 +187,10 @@ class Keys:
             known = ", ".join(_ACTIVATIONS)
             raise self._wrong(names[0], f"is {value!r:.60}, not one of {known}")
         return _ACTIVATIONS[value]
+
+    def skip(self, *names: str) -> None:
+        """Pass over keys that cannot change the function here, whatever they say."""
+        self._read.update(names)
 
     def neutral(self, key: str, *values: Any) -> None:
         """Accept a key only at a value that changes nothing, or absent."""

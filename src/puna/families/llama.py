@@ -57,11 +57,12 @@ def read_body(
     context: int | None = 2048,
     window: int | None = None,
     kv_heads: int | None = None,
+    head_dim: int | None = None,
 ) -> ModelSpec:
     """Read what LLaMA and its close relatives share; keyword arguments are family defaults."""
     width, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
     length = keys.count("max_position_embeddings", default=context)
-    head_dim = keys.count("head_dim", default=width // heads)
+    head_dim = keys.count("head_dim", default=head_dim or width // heads)
     norm = Norm("rms", keys.number("rms_norm_eps", default=eps))
     mixer = Attention(
         heads=heads,
@@ -80,7 +81,7 @@ def read_body(
         width=width,
         context=length,
         embed=Embed(),
-        layers=(layer,) * keys.count("num_hidden_layers"),
+        layers=(layer,) * keys.layers("num_hidden_layers"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=False)),
     )

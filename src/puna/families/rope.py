@@ -92,9 +92,9 @@ def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     attention = keys.number("attention_factor", default=None)
     if not attention:
         attention = (
-            _gain(factor, scale) / _gain(factor, all_dims)
+            yarn_gain(factor, scale) / yarn_gain(factor, all_dims)
             if scale and all_dims
-            else _gain(factor, 1.0)
+            else yarn_gain(factor, 1.0)
         )
     return YarnScaling(
         factor,
@@ -106,5 +106,6 @@ def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     )
 
 
-def _gain(factor: float, scale: Any) -> float:
+def yarn_gain(factor: float, scale: Any) -> float:
+    """Return what YaRN multiplies queries and keys by, for contexts `factor` times as long."""
     return 1.0 if factor <= 1 else 0.1 * float(scale) * math.log(factor) + 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 
@@ -117,6 +117,15 @@ class NameTable:
             case (place,):
                 return Place(theirs, place.ours.removesuffix(".weight"), place.layout)
         return None
+
+
+def module_rows(modules: Mapping[str, str], layout: Layout = None) -> tuple[Row, ...]:
+    """Return the rows of modules, theirs to ours, each of a weight and maybe a bias."""
+    return tuple(
+        Row(f"{theirs}.{part}", f"{ours}.{part}", layout)
+        for theirs, ours in modules.items()
+        for part in ("weight", "bias")
+    )
 
 
 def _spell_out(rows: Iterable[Row], layers: int, experts: int) -> Iterable[Place]:

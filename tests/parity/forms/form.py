@@ -17,6 +17,7 @@ class Form:
     id: str
     config: Callable[[], Any]
     attention: str = "sdpa"  # BLOOM's reference has its eager path only
+    experts: int = 0  # size of the buffers that correct a router and are no parameters there
 
     def make(self, folder: Path) -> Any:
         """Save a random checkpoint to `folder` and return the reference model in eval mode."""
@@ -29,6 +30,9 @@ class Form:
             for parameter in model.parameters():
                 # Norms and biases away from one and zero, and logits that tell tokens apart.
                 parameter.add_(torch.randn_like(parameter) * 0.1)
+            for buffer in model.buffers():
+                if buffer.shape == (self.experts,):
+                    buffer.add_(torch.randn_like(buffer) * 0.1)
         model.tie_weights()
         model.eval().save_pretrained(folder)
         return model
