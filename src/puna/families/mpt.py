@@ -8,7 +8,7 @@ count. What neither can be compared with is refused.
 from __future__ import annotations
 
 from puna.errors import ConfigError
-from puna.families.keys import Keys
+from puna.families.keys import INERT, Keys
 from puna.families.table import NameTable, Row
 from puna.spec import Alibi, Attention, Dense, Embed, Head, LayerSpec, ModelSpec, Norm
 
@@ -61,7 +61,8 @@ def _mixer(keys: Keys, width: int, heads: int) -> Attention:
     inner.neutral("alibi", True)
     for switch in ("prefix_lm", "qk_ln", "attn_uses_sequence_id"):
         inner.neutral(switch, False)
-    inner.skip("attn_impl", "attn_pdrop")
+    # The reference library writes what every config of it has in here as well.
+    inner.skip("attn_impl", "attn_pdrop", "model_type", *INERT)
     mixer = Attention(
         heads=heads,
         kv_heads=heads,

@@ -16,7 +16,7 @@ def _qwen3(**changes: Any) -> Callable[[], Any]:
             "vocab_size": 103,
             "hidden_size": 40,
             "intermediate_size": 53,
-            "moe_intermediate_size": 18,
+            "moe_intermediate_size": 20,
             "num_hidden_layers": 3,
             "num_attention_heads": 6,
             "num_key_value_heads": 2,
@@ -59,7 +59,7 @@ def _oss(**changes: Any) -> Callable[[], Any]:
 _MLA = {
     "hidden_size": 40,
     "intermediate_size": 53,
-    "moe_intermediate_size": 18,
+    "moe_intermediate_size": 20,
     "num_hidden_layers": 3,
     "num_attention_heads": 5,
     "num_key_value_heads": 5,
