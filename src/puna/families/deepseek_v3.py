@@ -28,7 +28,7 @@ _DEFAULTS = latent.Defaults(
 
 def read(keys: Keys) -> ModelSpec:
     """Read a DeepSeek-V3 config."""
-    ahead = keys.whole("num_nextn_predict_layers", "num_mtp_layers", default=1)
+    ahead = keys.index("num_nextn_predict_layers", "num_mtp_layers", default=1)
     spec = latent.read_body(
         keys,
         "deepseek_v3",

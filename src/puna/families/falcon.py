@@ -31,7 +31,7 @@ def read(keys: Keys) -> ModelSpec:
         if alibi
         else read_rope(keys, head_dim=head_dim, context=context)
     )
-    keys.take("rope_theta", "rope_scaling", "rope_parameters", default=None)
+    keys.skip("rope_theta", "rope_scaling", "rope_parameters")
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     mixer = Attention(
         heads=heads,

@@ -12,10 +12,10 @@ from typing import Any
 from puna.errors import ConfigError
 from puna.families import llama
 from puna.families.keys import Keys
+from puna.families.layers import each_mixer, read_windows
 from puna.families.qwen3_moe import most_experts
-from puna.families.rope import read_rope
 from puna.families.table import NameTable, Row, Slice, module_rows
-from puna.spec import ClampedSwish, Dense, LayerSpec, ModelSpec, MoE, Router
+from puna.spec import ClampedSwish, Dense, ModelSpec, MoE, Router
 
 MODEL_TYPES = ("gpt_oss",)
 
@@ -27,13 +27,21 @@ _ROPE = {
     "truncate": False,
     "original_max_position_embeddings": 4096,
 }
-_THETA = 150_000.0
 
 
 def read(keys: Keys) -> ModelSpec:
     """Read a gpt-oss config."""
+    keys.assume(
+        vocab_size=201_088,
+        hidden_size=2880,
+        num_hidden_layers=36,
+        num_attention_heads=64,
+    )
     _check_format(keys)
     keys.neutral("hidden_act", "silu")
+    keys.skip("initial_context_length")  # the same number stands in the rope settings
+    if not (keys.has("rope_parameters") or keys.has("rope_scaling")):
+        keys.assume(rope_parameters=_ROPE)
     act = ClampedSwish(
         keys.number("swiglu_alpha", default=1.702), keys.number("swiglu_limit", default=7.0)
     )
@@ -43,31 +51,20 @@ def read(keys: Keys) -> ModelSpec:
         Dense(keys.count("intermediate_size", default=2880), act, "split", bias=True),
         Router(bias=True),
     )
-    keys.skip("initial_context_length")  # the same number stands in the rope settings
-    window = keys.nullable_count("sliding_window", absent=128)
-    bare = not (keys.has("rope_parameters") or keys.has("rope_scaling"))
     spec = llama.read_body(
         keys,
         "gpt_oss",
         moe,
         attention_bias=keys.switch("attention_bias", default=True),
-        theta=_THETA,
+        theta=150_000.0,
         eps=1e-5,
         context=131_072,
         kv_heads=8,
         head_dim=64,
     )
-    mixer = replace(spec.layers[0].mixer, sinks=True)
-    if bare:
-        settings = Keys({"rope_parameters": _ROPE})
-        theta = getattr(mixer.position, "theta", _THETA)
-        rope = read_rope(settings, head_dim=mixer.head_dim, context=spec.context, theta=theta)
-        mixer = replace(mixer, position=rope)
-    layers = (
-        LayerSpec(replace(mixer, window=window if windowed else None), moe, spec.layers[0].norm)
-        for windowed in _windowed(keys, len(spec.layers))
-    )
-    return replace(spec, layers=tuple(layers))
+    window = keys.nullable_count("sliding_window", absent=128)
+    windows = read_windows(keys, len(spec.layers), window, lambda i: i % 2 == 0)
+    return each_mixer(spec, lambda i, m: replace(m, sinks=True, window=windows[i]))
 
 
 def _check_format(keys: Keys) -> None:
@@ -78,19 +75,6 @@ def _check_format(keys: Keys) -> None:
             f"config key quantization_config has quant_method {method!r:.40}, which is not read",
             remedy="use a checkpoint in bfloat16 or MXFP4",
         )
-
-
-def _windowed(keys: Keys, count: int) -> list[bool]:
-    """Tell of each layer whether it has a window; by default every other one, the first first."""
-    every_other = [("sliding_attention", "full_attention")[i % 2] for i in range(count)]
-    kinds = keys.take("layer_types", default=every_other)
-    known = {"sliding_attention", "full_attention"}
-    if not isinstance(kinds, list) or len(kinds) != count or not known.issuperset(map(str, kinds)):
-        raise ConfigError(
-            f"layer_types must say {' or '.join(sorted(known))} for each of {count} layers",
-            remedy="correct config.json",
-        )
-    return [kind == "sliding_attention" for kind in kinds]
 
 
 def names(spec: ModelSpec) -> NameTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -126,7 +126,7 @@ def _read_ffns(keys: Keys, absent: Defaults, router: Router, bias: bool) -> list
     shared = keys.nullable_count("n_shared_experts", absent=absent.shared)
     experts = keys.nullable_count("n_routed_experts", absent=absent.experts)
     layers = keys.layers("num_hidden_layers", default=absent.layers)
-    first = keys.whole("first_k_dense_replace", default=absent.dense)
+    first = keys.index("first_k_dense_replace", default=absent.dense)
     every = keys.count("moe_layer_freq", default=1)
     picked = keys.count("num_experts_per_tok", default=absent.picked)
     if experts is None or picked is None:
@@ -152,15 +152,19 @@ def read_groups(
 
 def names(spec: ModelSpec) -> NameTable:
     """Name the tensors of a checkpoint; those of `extra_layers` may stand there unused."""
-    kept = [row for row in llama.ATTENTION_ROWS if ".attn.project." not in row.ours]
-    rows = [*kept, *_latent_rows(spec), *_SHARED_ROWS, *llama.FFN_ROWS, *MOE_ROWS]
-    experts = most_experts(spec)
+    rows = [*_latent_rows(spec), *llama.NORM_ROWS, *llama.END_ROWS, *llama.FFN_ROWS]
+    rows += [*_SHARED_ROWS, *MOE_ROWS]
+    first = len(spec.layers)
+    unused = {
+        f"model.layers.{index}.*": "it guesses tokens further ahead"
+        for index in range(first, first + spec.extra_layers)
+    }
     return NameTable(
         rows,
         layers=len(spec.layers),
-        experts=experts,
+        experts=most_experts(spec),
         prefix="model.",
-        extra=llama.EXTRA | _unused(spec, rows, experts),
+        extra=llama.EXTRA | unused,
     )
 
 
@@ -187,21 +191,6 @@ def _latent_rows(spec: ModelSpec) -> tuple[Row, ...]:
             f"{theirs}kv_a_proj_with_mqa": f"{ours}kv_down",
             f"{theirs}kv_a_layernorm": f"{ours}kv_norm",
             f"{theirs}kv_b_proj": f"{ours}kv",
+            f"{theirs}o_proj": "layers.{i}.attn.out",
         }
     )
-
-
-def _unused(spec: ModelSpec, rows: Sequence[Row], experts: int) -> dict[str, str]:
-    """Return the names of layers beyond the last, which guess tokens further ahead."""
-    inside = [row.theirs for row in rows if "{i}" in row.theirs]
-    inside += [f"model.layers.{{i}}.{name}.weight" for name in _AHEAD]
-    first = len(spec.layers)
-    return {
-        name.replace("{i}", str(i)).replace("{e}", str(e)): "it guesses tokens further ahead"
-        for i in range(first, first + spec.extra_layers)
-        for name in inside
-        for e in range(experts if "{e}" in name else 1)
-    }
-
-
-_AHEAD = ("enorm", "hnorm", "eh_proj", "embed_tokens", "shared_head.norm", "shared_head.head")

@@ -7,8 +7,9 @@ count. What neither can be compared with is refused.
 
 from __future__ import annotations
 
-from puna.errors import ConfigError
-from puna.families.keys import INERT, Keys
+import math
+
+from puna.families.keys import Keys
 from puna.families.table import NameTable, Row
 from puna.spec import Alibi, Attention, Dense, Embed, Head, LayerSpec, ModelSpec, Norm
 
@@ -53,17 +54,13 @@ def read(keys: Keys) -> ModelSpec:
 
 
 def _mixer(keys: Keys, width: int, heads: int) -> Attention:
-    settings = keys.take("attn_config", default={})
-    if not isinstance(settings, dict):
-        raise ConfigError(f"attn_config must be an object, not {settings!r:.60}")
-    inner = Keys(settings, "attn_config")
+    inner = keys.config("attn_config") if keys.has("attn_config") else Keys({})
     inner.neutral("attn_type", "multihead_attention")
     inner.neutral("alibi", True)
     for switch in ("prefix_lm", "qk_ln", "attn_uses_sequence_id"):
         inner.neutral(switch, False)
-    # The reference library writes what every config of it has in here as well.
-    inner.skip("attn_impl", "attn_pdrop", "model_type", *INERT)
-    mixer = Attention(
+    inner.skip("attn_impl", "attn_pdrop", "model_type")
+    return Attention(
         heads=heads,
         kv_heads=heads,
         head_dim=width // heads,
@@ -72,13 +69,11 @@ def _mixer(keys: Keys, width: int, heads: int) -> Attention:
         qkv="fused",
         clip=inner.number("clip_qkv", default=None),
     )
-    inner.finish()
-    return mixer
 
 
 def _logit_scale(keys: Keys, width: int) -> float:
     if keys.take("logit_scale", default=1.0) == "inv_sqrt_d_model":
-        return width**-0.5
+        return 1.0 / math.sqrt(width)
     return keys.number("logit_scale", default=1.0)
 
 

@@ -1,4 +1,4 @@
-"""Qwen3-MoE: LLaMA's blocks with norms on each head's query and key, and many small experts."""
+"""Qwen3-MoE: Qwen3's attention, and many small experts in all layers or in some."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import replace
 from puna.errors import ConfigError
 from puna.families import llama
 from puna.families.keys import Keys
-from puna.families.table import NameTable, Row, module_rows
-from puna.spec import Attention, Dense, LayerSpec, ModelSpec, MoE, QKNorm, Router
+from puna.families.layers import each_layer
+from puna.families.table import NameTable, Row
+from puna.spec import Dense, LayerSpec, ModelSpec, MoE, QKNorm, Router
 
 MODEL_TYPES = ("qwen3_moe",)
 
@@ -23,22 +24,22 @@ MOE_ROWS = (
         for name in ("gate", "up", "down")
     ),
 )
-_NORM_ROWS = module_rows(
-    {
-        f"model.layers.{{i}}.self_attn.{part}_norm": f"layers.{{i}}.attn.norms.{part}"
-        for part in ("q", "k")
-    }
-)
 
 
 def read(keys: Keys) -> ModelSpec:
-    """Read a Qwen3-MoE config; some layers may be dense."""
-    act = keys.activation("hidden_act", default="silu")
-    dense = Dense(keys.count("intermediate_size", default=6144), act, "split")
+    """Read a Qwen3-MoE config."""
+    keys.assume(
+        vocab_size=151_936,
+        hidden_size=2048,
+        intermediate_size=6144,
+        num_hidden_layers=24,
+        num_attention_heads=32,
+    )
+    dense = llama.read_ffn(keys)
     moe = MoE(
         keys.count("num_experts", "num_local_experts", default=128),
         keys.count("num_experts_per_tok", default=8),
-        Dense(keys.count("moe_intermediate_size", default=768), act, "split"),
+        replace(dense, width=keys.count("moe_intermediate_size", default=768)),
         Router(renormalized=keys.switch("norm_topk_prob", default=False)),
     )
     spec = llama.read_body(
@@ -50,20 +51,15 @@ def read(keys: Keys) -> ModelSpec:
         kv_heads=4,
         window=_window(keys),
     )
-    step = keys.count("decoder_sparse_step", default=1)
-    only = _dense_layers(keys)
-    return replace(
-        spec,
-        layers=tuple(
-            _layer(layer, dense if index in only or (index + 1) % step else moe)
-            for index, layer in enumerate(spec.layers)
-        ),
-    )
+    step, only = keys.count("decoder_sparse_step", default=1), _dense_layers(keys)
 
+    def finished(index: int, layer: LayerSpec) -> LayerSpec:
+        ffn: Dense | MoE = dense if index in only or (index + 1) % step else moe
+        return replace(
+            layer, mixer=replace(layer.mixer, qk_norm=QKNorm(layer.norm, "head")), ffn=ffn
+        )
 
-def _layer(layer: LayerSpec, ffn: Dense | MoE) -> LayerSpec:
-    mixer: Attention = replace(layer.mixer, qk_norm=QKNorm(layer.norm, "head"))
-    return replace(layer, mixer=mixer, ffn=ffn)
+    return each_layer(spec, finished)
 
 
 def _window(keys: Keys) -> int | None:
@@ -89,8 +85,9 @@ def _dense_layers(keys: Keys) -> set[int]:
 
 def names(spec: ModelSpec) -> NameTable:
     """Name the tensors of a Qwen3-MoE checkpoint."""
+    rows = (*llama.ATTENTION_ROWS, *llama.QK_NORM_ROWS, *llama.FFN_ROWS, *MOE_ROWS)
     return NameTable(
-        (*llama.ATTENTION_ROWS, *_NORM_ROWS, *llama.FFN_ROWS, *MOE_ROWS),
+        rows,
         layers=len(spec.layers),
         experts=most_experts(spec),
         prefix="model.",

@@ -19,25 +19,55 @@ from puna.spec import (
 
 
 def read_rope(
-    keys: Keys, *, head_dim: int, context: int, theta: float = 10_000.0, share: float = 1.0
+    keys: Keys,
+    *,
+    head_dim: int,
+    context: int,
+    theta: float = 10_000.0,
+    share: float = 1.0,
+    original: int | None = None,
 ) -> Rope:
     """Read `rope_parameters`, or `rope_theta` with `rope_scaling`, into one record.
 
     Args:
         keys: the whole config.
         head_dim: dims of a head; `share` of them turn.
-        context: the config's context, the default of `original_max_position_embeddings`.
+        context: the config's context.
         theta: the family's default base.
+        share: the family's default of `partial_rotary_factor`.
+        original: the family's default of `original_max_position_embeddings`; the context without.
     """
-    settings = keys.take("rope_parameters", "rope_scaling", default={})
+    return rope_of(
+        keys.take("rope_parameters", "rope_scaling", default={}),
+        head_dim=head_dim,
+        context=context,
+        theta=keys.number("rope_theta", "rotary_emb_base", default=theta),
+        share=keys.number("partial_rotary_factor", "rotary_pct", default=share),
+        original=keys.count("original_max_position_embeddings", default=original),
+    )
+
+
+def rope_of(
+    settings: Any,
+    *,
+    head_dim: int,
+    context: int,
+    theta: float,
+    share: float = 1.0,
+    original: int | None = None,
+    inside: str = "rope_parameters",
+) -> Rope:
+    """Return the record of one object of rope settings; what it says goes before the arguments.
+
+    `original` goes before what the settings say, as in the reference; `inside` names the object.
+    """
     if not isinstance(settings, dict):
         raise ConfigError(f"rope settings must be an object, not {settings!r:.60}")
-    inner = Keys(settings, "rope_parameters")
-    base = keys.number("rope_theta", "rotary_emb_base", default=theta)
-    base = inner.number("rope_theta", default=base)
-    share = keys.number("partial_rotary_factor", "rotary_pct", default=share)
+    inner = Keys(settings, inside)
+    if original is not None:
+        inner.take("original_max_position_embeddings", default=None)
+    base = inner.number("rope_theta", default=theta)
     share = inner.number("partial_rotary_factor", default=share)
-    original = keys.count("original_max_position_embeddings", default=None)
     kind = inner.take("rope_type", "type", default="default")
     scaling = _scaling(str(kind), inner, context=context, original=original)
     inner.finish()
@@ -72,12 +102,9 @@ def _scaling(kind: str, keys: Keys, *, context: int, original: int | None) -> Ro
 
 def _longrope(keys: Keys, *, context: int, original: int | None) -> LongRopeScaling:
     start = original or keys.count("original_max_position_embeddings", default=context)
-    keys.take("original_max_position_embeddings", default=None)
     factor = keys.number("factor", default=context / start)
-    if original is not None:
-        factor = context / original
-    attention = keys.number("attention_factor", default=None)
-    if not attention:
+    attention = keys.nullable_number("attention_factor", absent=None)
+    if attention is None:
         attention = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(start))
     return LongRopeScaling(
         keys.numbers("short_factor"), keys.numbers("long_factor"), start, attention
@@ -86,7 +113,6 @@ def _longrope(keys: Keys, *, context: int, original: int | None) -> LongRopeScal
 
 def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     start = original or keys.count("original_max_position_embeddings", default=context)
-    keys.take("original_max_position_embeddings", default=None)
     factor = keys.number("factor", default=context / start)
     scale, all_dims = (keys.take(n, default=None) for n in ("mscale", "mscale_all_dim"))
     attention = keys.number("attention_factor", default=None)

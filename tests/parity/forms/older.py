@@ -84,7 +84,10 @@ _OPT_350M = {"do_layer_norm_before": False, "word_embed_proj_dim": 24}
 
 FORMS: tuple[Form, ...] = (
     Form("gpt2-6-heads", _gpt2()),
-    Form("gpt2-untied-inner-relu", _gpt2(tie_word_embeddings=False, n_inner=71, activation_function="relu")),
+    Form(
+        "gpt2-untied-inner-relu",
+        _gpt2(tie_word_embeddings=False, n_inner=71, activation_function="relu"),
+    ),
     Form("gpt2-scale-by-layer", _gpt2(scale_attn_by_inverse_layer_idx=True)),
     # The reference reorders and widens on its eager path alone.
     Form(
@@ -93,7 +96,11 @@ FORMS: tuple[Form, ...] = (
         "eager",
     ),
     Form("gptj-partial-rotary", _gptj(), "eager"),
-    Form("gptj-full-rotary-tied-inner", _gptj(rotary_dim=10, tie_word_embeddings=True, n_inner=73), "eager"),
+    Form(
+        "gptj-full-rotary-tied-inner",
+        _gptj(rotary_dim=10, tie_word_embeddings=True, n_inner=73),
+        "eager",
+    ),
     Form("gpt-neo-global-and-local", _neo(), "eager"),
     Form(
         "gpt-neo-local-untied",
