@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tests.parity.forms.form import Form, rope
@@ -54,6 +56,31 @@ def _oss(**changes: Any) -> Callable[[], Any]:
         return GptOssConfig(**{**shape, **settings, **changes})
 
     return config
+
+
+def _to_mxfp4(folder: Path) -> None:
+    """Put random blocks and scales in the place of the experts' matrices."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    generator = torch.Generator().manual_seed(3)
+    tensors = load_file(folder / "model.safetensors")
+    for name in [n for n in tensors if n.endswith(("gate_up_proj", "down_proj"))]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        shape = (experts, outputs, inputs // 32)
+        tensors[f"{name}_blocks"] = torch.randint(
+            256, (*shape, 16), generator=generator, dtype=torch.uint8
+        )
+        tensors[f"{name}_scales"] = torch.randint(
+            121, 126, shape, generator=generator, dtype=torch.uint8
+        )
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {
+        "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router"],
+        "quant_method": "mxfp4",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 _MLA = {
@@ -124,6 +151,7 @@ FORMS: tuple[Form, ...] = (
         ),
         "eager",
     ),
+    Form("gpt-oss-mxfp4", _oss(), "eager", repack=_to_mxfp4),
     Form("deepseek-v2-greedy", _v2()),
     Form("deepseek-v2-lite-yarn", _v2(q_lora_rank=None, **_YARN)),
     Form("deepseek-v2-group-limited", _v2(**_LIMITED)),
