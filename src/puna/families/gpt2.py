@@ -25,7 +25,8 @@ def read(keys: Keys) -> ModelSpec:
     layers = keys.layers("n_layer", "num_hidden_layers", default=12)
     # `n_ctx` was the size of a mask; `reorder_and_upcast_attn` is a question of rounding, and
     # scores are float32 here.
-    keys.skip(*SUMMARY, "n_ctx", "output_past", "reorder_and_upcast_attn")
+    keys.skip(*SUMMARY, "n_ctx", "output_past", "predict_special_tokens", "reorder_and_upcast_attn")
+    keys.neutral("n_special", 0)
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     ffn = Dense(
         keys.count("n_inner", default=4 * width),
