@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from puna.adapter import merge
 from puna.engine import Completion, Engine, Request, Sampling
 from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
+from puna.families import saved_form
 from puna.loading import DType, Parts, load_parts
 from puna.model import Rows, Segments
 from puna.spec import ModelSpec
@@ -354,7 +355,8 @@ class LanguageModel:
         if self._slot is not None:
             merge(parts.model, self._slot)
             self._slot = None
-        save_folder(parts.model, parts.table, folder, config=parts.config)
+        table, config = saved_form(parts.spec, parts.config)
+        save_folder(parts.model, table, folder, config=config)
         save_specials(parts.source.path, folder)
         if parts.text.tokenizer is not None:
             save_tokenizer(parts.text.tokenizer, folder)

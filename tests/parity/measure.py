@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from puna.engine import Engine, Request, Sampling
+from puna.families import saved_form
 from puna.loading import Parts, load_parts
 from puna.model import Rows, Segments
 from puna.weights import save_folder
@@ -64,7 +65,8 @@ def saved_difference(opened: Opened, folder: Path) -> float:
     from transformers import AutoModelForCausalLM
 
     parts = opened.parts
-    save_folder(parts.model, parts.table, folder, config=parts.config, shard_bytes=20_000)
+    table, config = saved_form(parts.spec, parts.config)
+    save_folder(parts.model, table, folder, config=config, shard_bytes=20_000)
     kind = opened.reference.config._attn_implementation
     again = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=kind).eval()
     return max(

@@ -36,6 +36,15 @@ CASES = [
     ("llama-grouped-tied", ["o_proj", "lm_head"]),
     ("gpt-neox-sequential", ["lm_head", "dense"]),
     ("pythia-parallel", ["query_key_value", "dense_h_to_4h", "dense_4h_to_h"]),
+    ("gpt2-6-heads", ["c_attn", "c_proj", "c_fc"]),
+    ("gptj-partial-rotary", ["q_proj", "v_proj", "fc_in"]),
+    ("gpt-neo-global-and-local", ["k_proj", "out_proj", "c_fc"]),
+    ("mpt-6-heads-clipped", ["Wqkv", "up_proj"]),
+    ("opt-350m", ["q_proj", "fc1", "fc2"]),
+    ("qwen3-moe", ["q_proj", "k_proj", "o_proj"]),
+    ("gpt-oss", ["q_proj", "v_proj", "o_proj"]),
+    ("deepseek-v2-biases", ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"]),
+    ("deepseek-v2-lite-yarn", ["q_proj", "kv_b_proj", "o_proj"]),
 ]
 IDS = torch.tensor([3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9, 3])
 
@@ -179,6 +188,41 @@ def test_an_expert_can_be_adapted(tmp_path: Path) -> None:
     again = load_parts(tmp_path / "base", adapter=tmp_path / "adapter", device="cpu")
     assert torch.equal(ours(again, Rows(again.adapter)), want)
     assert (want - ours(parts, Rows())).abs().max() > 1e-3
+
+
+def test_experts_of_one_tensor_are_no_targets(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    reference = next(f for f in FORMS if f.id == "gpt-oss").make(tmp_path / "base")
+    parts = load_parts(tmp_path / "base", device="cpu")
+    with pytest.raises(AdapterError, match="gate_up_proj"):
+        attach(parts.model, parts.table, rank=2, alpha=4, targets=["gate_up_proj"])
+    slot = attach(parts.model, parts.table, rank=2, alpha=4)
+    adapted = {
+        n.rpartition(".updates")[0] for n, p in parts.model.named_parameters() if p.requires_grad
+    }
+    assert {name.partition("attn.")[2] for name in adapted} == {
+        "project.q",
+        "project.k",
+        "project.v",
+        "out",
+    }
+    for name, parameter in parts.model.named_parameters():
+        if name.endswith(".b"):
+            torch.nn.init.normal_(parameter.data, std=0.3)
+    write_adapter(tmp_path / "adapter", parts.model, slot, parts.table, base="base")
+    tuned = PeftModel.from_pretrained(reference, tmp_path / "adapter").eval()
+    assert (ours(parts, Rows(slot)) - theirs(tuned)).abs().max() < 1e-4
+
+
+def test_an_adapter_of_transposed_maps_says_so(tmp_path: Path) -> None:
+    next(f for f in FORMS if f.id == "gpt2-6-heads").make(tmp_path / "base")
+    parts = load_parts(tmp_path / "base", device="cpu")
+    slot = attach(parts.model, parts.table, rank=2, alpha=4, targets=["c_attn"])
+    write_adapter(tmp_path / "adapter", parts.model, slot, parts.table, base="base")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["fan_in_fan_out"] is True
+    assert config["target_modules"] == ["c_attn"]
 
 
 @pytest.fixture

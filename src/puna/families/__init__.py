@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from puna.errors import ConfigError
-from puna.families import bloom, falcon, gpt_neox, llama, mistral, mixtral
-from puna.families.keys import INERT, Keys
+from puna.families import (
+    bloom,
+    deepseek_v2,
+    deepseek_v3,
+    falcon,
+    gemma,
+    gemma2,
+    gemma3,
+    gpt2,
+    gpt_neo,
+    gpt_neox,
+    gpt_oss,
+    gptj,
+    granite,
+    llama,
+    mistral,
+    mixtral,
+    mpt,
+    olmo,
+    olmo2,
+    opt,
+    phi3,
+    qwen2,
+    qwen3,
+    qwen3_moe,
+    smollm3,
+    starcoder2,
+)
+from puna.families.keys import INERT, PAGE, Keys
 from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row, Slice, Transposed
 from puna.spec import ModelSpec
 
@@ -23,9 +51,39 @@ __all__ = [
     "known_families",
     "name_table",
     "read_config",
+    "saved_form",
 ]
 
-_FAMILIES = (llama, mistral, mixtral, falcon, bloom, gpt_neox)
+# A family is a module with MODEL_TYPES, read and names, and with text_only where folders of it
+# may hold more than a decoder.
+_FAMILIES = (
+    llama,
+    mistral,
+    mixtral,
+    falcon,
+    bloom,
+    gpt_neox,
+    qwen2,
+    qwen3,
+    gemma,
+    gemma2,
+    gemma3,
+    phi3,
+    olmo,
+    olmo2,
+    smollm3,
+    granite,
+    starcoder2,
+    gpt2,
+    gptj,
+    gpt_neo,
+    mpt,
+    opt,
+    qwen3_moe,
+    gpt_oss,
+    deepseek_v2,
+    deepseek_v3,
+)
 _BY_TYPE = {kind: family for family in _FAMILIES for kind in family.MODEL_TYPES}
 
 
@@ -48,7 +106,7 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: Iterable[str] = ()) -
         raise ConfigError(
             f"the architecture {kind!r:.80} is not known",
             where="config.json, model_type",
-            remedy=f"known: {', '.join(_BY_TYPE)}",
+            remedy=f"known: {', '.join(_BY_TYPE)}; how to add one: {PAGE}",
         )
     spec: ModelSpec = family.read(keys)
     keys.finish(ignore_keys)
@@ -59,3 +117,15 @@ def name_table(spec: ModelSpec) -> NameTable:
     """Return the tensor names of a spec's family."""
     table: NameTable = _BY_TYPE[spec.family].names(spec)
     return table
+
+
+def saved_form(spec: ModelSpec, config: Mapping[str, Any]) -> tuple[NameTable, Mapping[str, Any]]:
+    """Return names and config of the folder that a loaded model is saved as.
+
+    They are those it came from, except where that folder held more than the decoder: what was not
+    read cannot be written, so the new folder is that of a decoder alone.
+    """
+    if "text_config" not in config:
+        return name_table(spec), config
+    alone: dict[str, Any] = _BY_TYPE[spec.family].text_only(config)
+    return name_table(replace(spec, family=alone["model_type"])), alone

@@ -18,7 +18,7 @@ def read(keys: Keys) -> ModelSpec:
     keys.neutral("apply_residual_connection_post_layernorm", False)
     keys.neutral("slow_but_exact", False)
     keys.neutral("offset_alibi", 100)
-    keys.take("unk_token_id", "n_inner", default=None)
+    keys.skip("n_inner")
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     mixer = Attention(
         heads=heads,
@@ -37,7 +37,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=keys.count("seq_length", "max_position_embeddings", default=_TRAINED_CONTEXT),
         embed=Embed(norm=norm),
-        layers=(layer,) * keys.count("n_layer", "num_hidden_layers"),
+        layers=(layer,) * keys.layers("n_layer", "num_hidden_layers"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=True)),
     )

@@ -33,7 +33,7 @@ def read(keys: Keys) -> ModelSpec:
     )
     if isinstance(position, Rope):
         context = scaled_context(context, position)
-    keys.take("rope_theta", "rope_scaling", "rope_parameters", default=None)
+    keys.skip("rope_theta", "rope_scaling", "rope_parameters")
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     mixer = Attention(
         heads=heads,
@@ -58,7 +58,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=context,
         embed=Embed(),
-        layers=(layer,) * keys.count("num_hidden_layers", "n_layer"),
+        layers=(layer,) * keys.layers("num_hidden_layers", "n_layer"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=True)),
     )

@@ -42,7 +42,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=scaled_context(context, rope),
         embed=Embed(),
-        layers=(layer,) * keys.count("num_hidden_layers"),
+        layers=(layer,) * keys.layers("num_hidden_layers"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=False)),
     )

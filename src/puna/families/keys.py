@@ -10,6 +10,9 @@ from puna.errors import ConfigError
 
 _MISSING: Final = object()
 
+# The page that says which families there are and how to add one.
+PAGE: Final = "docs/families.md"
+
 # Keys that cannot change what the decoder computes, each with its reason.
 INERT: Final[Mapping[str, str]] = {
     "_name_or_path": "where the file came from",
@@ -25,12 +28,17 @@ INERT: Final[Mapping[str, str]] = {
     "attention_probs_dropout_prob": "training only",
     "hidden_dropout_prob": "training only",
     "attn_pdrop": "training only",
+    "embd_pdrop": "training only",
+    "tokenizer_class": "read with the tokenizer",
     "resid_pdrop": "training only",
+    "embedding_dropout": "training only",
+    "residual_dropout": "training only",
     "classifier_dropout": "a head that a language model does not have",
     "router_aux_loss_coef": "training only",
     "router_jitter_noise": "training only",
     "output_router_logits": "what another library returns",
     "use_cache": "what another library keeps",
+    "cache_implementation": "how another library keeps keys and values",
     "output_attentions": "what another library returns",
     "output_hidden_states": "what another library returns",
     "return_dict": "what another library returns",
@@ -62,7 +70,6 @@ INERT: Final[Mapping[str, str]] = {
     "no_repeat_ngram_size": "a default of generation",
     "num_return_sequences": "a default of generation",
     "max_sequence_length": "the length of training rows; max_position_embeddings is the context",
-    "tokenizer_class": "read with the tokenizer",
     "torchscript": "how another library runs",
     "unsloth_version": "the tool that wrote the file",
     "unsloth_fixed": "the tool that wrote the file",
@@ -86,6 +93,7 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "partial_rotary_factor": 1.0,
     "use_bfloat16": False,
 }
+_MOST_LAYERS: Final = 4096
 _ACTIVATIONS: Final = {
     "silu": "silu",
     "swish": "silu",
@@ -103,12 +111,21 @@ class Keys:
     Args:
         values: the config, or an object inside it.
         inside: the name of that object, for errors.
+        inert: keys that may stay unread, each with its reason; those of a config by default, and
+            none inside it.
     """
 
-    def __init__(self, values: Mapping[str, Any], inside: str = "") -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        inside: str = "",
+        inert: Mapping[str, str] | None = None,
+    ) -> None:
         self._values = values
         self._inside = f"{inside}." if inside else ""
         self._read: set[str] = set()
+        self._inert = ({} if inside else INERT) if inert is None else inert
+        self._inner: list[Keys] = []
 
     def has(self, key: str) -> bool:
         """Tell whether a key is there and not null; reading it is still to come."""
@@ -130,6 +147,23 @@ class Keys:
             raise self._wrong(" and ".join(found), "disagree")
         return first
 
+    def assume(self, **defaults: Any) -> None:
+        """Take these values where a key is absent, as the published class does."""
+        self._values = {**defaults, **self._values}
+
+    def config(self, name: str) -> Keys:
+        """Return the whole config of a part that stands inside this one; `finish` serves both."""
+        values = self.take(name)
+        if not isinstance(values, Mapping):
+            raise self._wrong(name, f"must be an object, not {values!r:.60}")
+        inner = Keys(values, self._inside + name, INERT)
+        self._inner.append(inner)
+        return inner
+
+    def skip(self, *names: str) -> None:
+        """Tick off keys that change nothing in this family, whatever they say."""
+        self._read.update(names)
+
     def count(self, *names: str, default: Any = _MISSING) -> int:
         """Return a positive whole number; a default of None may come back as it is."""
         value = self.take(*names, default=default)
@@ -139,11 +173,27 @@ class Keys:
             raise self._wrong(names[0], f"must be a positive whole number, not {value!r:.60}")
         return value
 
+    def layers(self, *names: str, default: Any = _MISSING) -> int:
+        """Return a number of layers; one that no model has is refused before any is made."""
+        value = self.count(*names, default=default)
+        if value > _MOST_LAYERS:
+            raise self._wrong(names[0], f"is {value}, more than {_MOST_LAYERS}")
+        return value
+
     def nullable_count(self, key: str, *, absent: int | None) -> int | None:
         """Return a positive whole number, None where the key is null, `absent` where it is not."""
         if key not in self._values:
             return absent
         return self.count(key, default=None)
+
+    def index(self, *names: str, default: int) -> int:
+        """Return a whole number of at least zero."""
+        value = self.take(*names, default=default)
+        if type(value) is not int or not 0 <= value < 1 << 40:
+            raise self._wrong(
+                names[0], f"must be a whole number of at least zero, not {value!r:.60}"
+            )
+        return value
 
     def number(self, *names: str, default: Any = _MISSING) -> float:
         """Return a finite number above zero; a default of None may come back as it is."""
@@ -153,6 +203,12 @@ class Keys:
         if not _positive(value):
             raise self._wrong(names[0], f"must be a number above zero, not {value!r:.60}")
         return float(value)
+
+    def nullable_number(self, key: str, *, absent: float | None) -> float | None:
+        """Return a number above zero, None where the key is null, `absent` where it is not."""
+        if key not in self._values:
+            return absent
+        return self.number(key, default=None)
 
     def numbers(self, name: str) -> tuple[float, ...]:
         """Return a list of finite numbers above zero."""
@@ -191,14 +247,17 @@ class Keys:
             if key not in self._read and key not in ignored
         }
         for key, value in left.items():
-            if (self._inside or key not in INERT) and value is not None:
+            if key not in self._inert and value is not None:
                 if key in _NEUTRAL and value == _NEUTRAL[key]:
                     continue
                 raise ConfigError(
                     f"config key {self._inside + key!r} = {value!r:.80} is unknown "
                     "and could change what the model computes",
-                    remedy=f"if you know that it does not, pass --ignore-key {key}",
+                    remedy=f"if you know that it does not, pass --ignore-key {key}; "
+                    f"how a family learns a key: {PAGE}",
                 )
+        for inner in self._inner:
+            inner.finish(ignored)
 
     def _wrong(self, key: str, reason: str) -> ConfigError:
         return ConfigError(

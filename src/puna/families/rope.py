@@ -19,32 +19,67 @@ from puna.spec import (
 
 
 def read_rope(
-    keys: Keys, *, head_dim: int, context: int, theta: float = 10_000.0, share: float | None = None
+    keys: Keys,
+    *,
+    head_dim: int,
+    context: int,
+    theta: float = 10_000.0,
+    share: float | None = None,
+    original: int | None = None,
 ) -> Rope:
     """Read `rope_parameters`, or `rope_theta` with `rope_scaling`, into one record.
 
     Args:
         keys: the whole config.
         head_dim: dims of a head.
-        context: the config's context, the default of `original_max_position_embeddings`.
+        context: the config's context.
         theta: the family's default base.
         share: of the dims, how many turn where the config does not say; None for a family whose
             published code turns them all, whatever the config says.
+        original: the family's default of `original_max_position_embeddings`; the context without.
 
     Raises:
         ConfigError: settings that are no such record, or that this family cannot follow.
     """
-    settings = keys.take("rope_parameters", "rope_scaling", default={})
+    if share is None:
+        keys.neutral("partial_rotary_factor", 1.0, 1)
+    else:
+        share = keys.number("partial_rotary_factor", "rotary_pct", default=share)
+    return rope_of(
+        keys.take("rope_parameters", "rope_scaling", default={}),
+        head_dim=head_dim,
+        context=context,
+        theta=keys.number("rope_theta", "rotary_emb_base", default=theta),
+        share=share,
+        original=keys.count("original_max_position_embeddings", default=original),
+    )
+
+
+def rope_of(
+    settings: Any,
+    *,
+    head_dim: int,
+    context: int,
+    theta: float,
+    share: float | None = None,
+    original: int | None = None,
+    inside: str = "rope_parameters",
+) -> Rope:
+    """Return the record of one object of rope settings; what it says goes before the arguments.
+
+    `original` goes before what the settings say, as in the reference; `inside` names the object.
+    """
     if not isinstance(settings, dict):
         raise ConfigError(f"rope settings must be an object, not {settings!r:.60}")
-    inner = Keys(settings, "rope_parameters")
-    base = keys.number("rope_theta", "rotary_emb_base", default=theta)
-    base = inner.number("rope_theta", default=base)
-    dims = head_dim if share is None else int(head_dim * _share(keys, inner, share))
+    inner = Keys(settings, inside)
+    if original is not None:
+        inner.take("original_max_position_embeddings", default=None)
+    base = inner.number("rope_theta", default=theta)
     if share is None:
-        for place in (keys, inner):
-            place.neutral("partial_rotary_factor", 1.0, 1)
-    original = keys.count("original_max_position_embeddings", default=None)
+        inner.neutral("partial_rotary_factor", 1.0, 1)
+        dims = head_dim
+    else:
+        dims = int(head_dim * inner.number("partial_rotary_factor", default=share))
     kind = inner.take("rope_type", "type", default="default")
     scaling = _scaling(str(kind), inner, context=context, original=original)
     inner.finish()
@@ -62,11 +97,6 @@ def scaled_context(context: int, rope: Rope) -> int:
     if isinstance(rope.scaling, YarnScaling):
         return max(context, int(rope.scaling.original_context * rope.scaling.factor))
     return context
-
-
-def _share(keys: Keys, inner: Keys, share: float) -> float:
-    share = keys.number("partial_rotary_factor", "rotary_pct", default=share)
-    return inner.number("partial_rotary_factor", default=share)
 
 
 def _scaling(kind: str, keys: Keys, *, context: int, original: int | None) -> RopeScaling | None:
@@ -97,12 +127,9 @@ def _scaling(kind: str, keys: Keys, *, context: int, original: int | None) -> Ro
 
 def _longrope(keys: Keys, *, context: int, original: int | None) -> LongRopeScaling:
     start = original or keys.count("original_max_position_embeddings", default=context)
-    keys.take("original_max_position_embeddings", default=None)
     factor = keys.number("factor", default=context / start)
-    if original is not None:
-        factor = context / original
-    attention = keys.number("attention_factor", default=None)
-    if not attention:
+    attention = keys.nullable_number("attention_factor", absent=None)
+    if attention is None:
         attention = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(start))
     return LongRopeScaling(
         keys.numbers("short_factor"), keys.numbers("long_factor"), start, attention
@@ -111,16 +138,15 @@ def _longrope(keys: Keys, *, context: int, original: int | None) -> LongRopeScal
 
 def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     start = original or keys.count("original_max_position_embeddings", default=context)
-    keys.take("original_max_position_embeddings", default=None)
     keys.take("finetuned", default=None)  # a note of the first published models
     factor = keys.number("factor", default=context / start)
     scale, all_dims = (keys.take(n, default=None) for n in ("mscale", "mscale_all_dim"))
     attention = keys.number("attention_factor", default=None)
     if not attention:
         attention = (
-            _gain(factor, scale) / _gain(factor, all_dims)
+            yarn_gain(factor, scale) / yarn_gain(factor, all_dims)
             if scale and all_dims
-            else _gain(factor, 1.0)
+            else yarn_gain(factor, 1.0)
         )
     return YarnScaling(
         factor,
@@ -132,5 +158,6 @@ def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     )
 
 
-def _gain(factor: float, scale: Any) -> float:
+def yarn_gain(factor: float, scale: Any) -> float:
+    """Return what YaRN multiplies queries and keys by, for contexts `factor` times as long."""
     return 1.0 if factor <= 1 else 0.1 * float(scale) * math.log(factor) + 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 
@@ -70,7 +70,9 @@ class NameTable:
         rows: the family's rows.
         layers, experts: how often `{i}` and `{e}` run.
         prefix: a prefix that published checkpoints may leave out of all names but the head's.
-        extra: published names that hold nothing to load, each with the reason.
+        extra: published names that hold nothing to load, each with the reason; one that ends in
+            `*` stands for all that begin so.
+        spellings: prefixes of other published checkpoints of the family, each with the rows' own.
         renamed: published modules that adapters call by another name today; both are read.
     """
 
@@ -81,25 +83,34 @@ class NameTable:
         layers: int,
         experts: int = 0,
         prefix: str = "",
-        extra: dict[str, str] | None = None,
-        renamed: dict[str, str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        spellings: Mapping[str, str] | None = None,
+        renamed: Mapping[str, str] | None = None,
     ) -> None:
         self.places = tuple(_spell_out(rows, layers, experts))
         self.prefix = prefix
-        self._renamed = renamed or {}
+        self.spellings = dict(spellings or {})
+        self._renamed = dict(renamed or {})
         self.extra = {
             pattern.replace("{i}", str(i)): reason
             for pattern, reason in (extra or {}).items()
             for i in range(layers if "{i}" in pattern else 1)
         }
+        self._skipped = tuple(name[:-1] for name in self.extra if name.endswith("*"))
         self._by_theirs: dict[str, tuple[Place, ...]] = {}
         for place in self.places:
             self._by_theirs[place.theirs] = (*self._by_theirs.get(place.theirs, ()), place)
         self._by_ours = {place.ours: place for place in self.places}
 
+    @property
+    def partial(self) -> bool:
+        """True where checkpoints hold whole modules that this table has no names for."""
+        return bool(self._skipped)
+
     def by_theirs(self, name: str) -> tuple[Place, ...]:
         """Return the places of a published tensor: none where no row names it, one or several."""
-        return self._by_theirs.get(name) or self._by_theirs.get(self.prefix + name, ())
+        found = (self._by_theirs.get(spelled, ()) for spelled in self._spelled(name))
+        return next(filter(None, found), ())
 
     def by_ours(self, name: str) -> Place:
         """Return the place of our tensor `name`."""
@@ -107,7 +118,21 @@ class NameTable:
 
     def reason_to_skip(self, name: str) -> str | None:
         """Return why a published tensor may stay unplaced, or None where it may not."""
-        return self.extra.get(name) or self.extra.get(self.prefix + name)
+        for spelled in self._spelled(name):
+            if spelled in self.extra:
+                return self.extra[spelled]
+        for prefix in self._skipped:
+            if name.startswith(prefix):
+                return self.extra[f"{prefix}*"]
+        return None
+
+    def _spelled(self, name: str) -> Iterator[str]:
+        """Yield the names that a published tensor may go by in the rows."""
+        yield name
+        yield self.prefix + name
+        for theirs, own in self.spellings.items():
+            if name.startswith(theirs):
+                yield own + name.removeprefix(theirs)
 
     def their_module(self, ours: str) -> Place:
         """Return the published module of our linear map `ours`; both without `.weight`."""
@@ -122,6 +147,15 @@ class NameTable:
             case (place,):
                 return Place(theirs, place.ours.removesuffix(".weight"), place.layout)
         return None
+
+
+def module_rows(modules: Mapping[str, str], layout: Layout = None) -> tuple[Row, ...]:
+    """Return the rows of modules, theirs to ours, each of a weight and maybe a bias."""
+    return tuple(
+        Row(f"{theirs}.{part}", f"{ours}.{part}", layout)
+        for theirs, ours in modules.items()
+        for part in ("weight", "bias")
+    )
 
 
 def _spell_out(rows: Iterable[Row], layers: int, experts: int) -> Iterable[Place]:

@@ -114,19 +114,19 @@ def _alibi_bias(rule: AttentionRule, heads: int, keys: int, device: torch.device
     """Return slope times key position, [H, 1, S]; softmax ignores what a whole row shares."""
     if rule.alibi is None:
         return None
-    slopes = alibi_slopes(heads).to(device)[:, None, None]
+    slopes = alibi_slopes(heads, rule.alibi.steepest).to(device)[:, None, None]
     positions = torch.arange(keys, device=device)
     bias = (slopes.bfloat16() * positions).float() if rule.alibi.rounded else slopes * positions
     return bias * rule.scale if rule.alibi.divided else bias
 
 
-def alibi_slopes(heads: int) -> Tensor:
+def alibi_slopes(heads: int, steepest: float = 8.0) -> Tensor:
     """Return the head slopes of Press et al. 2021, [H] float32, for any number of heads."""
 
     def geometric(count: int, first: float, step: int) -> list[float]:
         return [first ** (step * i + 1) for i in range(count)]
 
     power = 2 ** math.floor(math.log2(heads))
-    slopes = geometric(power, 2.0 ** -(8.0 / power), 1)
-    slopes += geometric(heads - power, 2.0 ** -(4.0 / power), 2)
+    slopes = geometric(power, 2.0 ** -(steepest / power), 1)
+    slopes += geometric(heads - power, 2.0 ** -(steepest / 2 / power), 2)
     return torch.tensor(slopes, dtype=torch.float32, device="cpu")

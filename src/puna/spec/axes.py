@@ -103,10 +103,12 @@ class Alibi:
     `divided`: the bias is divided by √head_dim together with the scores (Falcon); otherwise it is
     added after scaling (BLOOM). `rounded`: slope times key position is rounded to bfloat16, as the
     published Falcon code does; the position then counts from the start of the sequence.
+    `steepest` is the exponent of the last slope, 2^-steepest, for a power of two heads (MPT).
     """
 
     divided: bool = False
     rounded: bool = False
+    steepest: float = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +364,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A decoder, complete. `context` is the longest sequence it was made for, in tokens."""
+    """A decoder, complete. `context` is the longest sequence it was made for, in tokens.
+
+    `extra_layers` more stand in the checkpoint, guess tokens further ahead and are left out
+    (multi-token prediction, DeepSeek-V3 2024).
+    """
 
     family: str
     vocab: int
@@ -372,11 +378,13 @@ class ModelSpec:
     layers: tuple[LayerSpec, ...]
     final_norm: Norm | None
     head: Head
+    extra_layers: int = 0
 
     def __post_init__(self) -> None:
         _require(self.vocab > 0 and self.width > 0, "vocabulary and width must be positive")
         _require(self.context > 0, "the context must be positive")
         _require(len(self.layers) > 0, "a model needs at least one layer")
+        _require(0 <= self.extra_layers <= len(self.layers), "more extra layers than layers")
         _require(
             not self.head.tied or self.head.width == self.embed.width,
             "a tied head is as wide as the embedding",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from puna.errors import SourceError, WeightsError
 from puna.formats import read_header, read_index
+from puna.weights.entry import Entry, keep
+from puna.weights.mxfp4 import SUFFIXES
 from puna.weights.pickled import is_archive, read_pickle
 from puna.weights.read import DTYPES, NAMES, MappedFile, release
 
@@ -21,19 +22,11 @@ _SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One tensor on its way: name, file, bytes, the tensor itself, and how to let go of it."""
-
-    name: str
-    file: Path
-    size: int
-    tensor: Tensor
-    release: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Files of a checkpoint with the names of their tensors; `dtypes` counts bytes per dtype."""
+    """Files of a checkpoint with the names of their tensors; `dtypes` counts bytes per dtype.
+
+    Weights in MXFP4 count as bfloat16, which they are unpacked to.
+    """
 
     files: tuple[Path, ...]
     names: frozenset[str]
@@ -82,6 +75,8 @@ def _open(files: tuple[Path, ...], index: Mapping[str, Path] | None) -> Checkpoi
             if name in found:
                 raise WeightsError(f"tensor {name!r:.120} stands in two shards", where=str(file))
             found[name] = file
+            if dtype is torch.uint8 and name.endswith(SUFFIXES):
+                dtype = torch.bfloat16
             if dtype is not None and dtype.is_floating_point:
                 sizes[dtype] += size
     if index is not None and index != found:
@@ -120,9 +115,5 @@ def _pickled(file: Path) -> Iterator[Entry]:
         tensor = tensors.pop(name)
         if tensor.dtype not in NAMES:
             raise WeightsError(f"tensor {name!r:.120} has dtype {tensor.dtype}", where=str(file))
-        let_go = partial(release, tensor) if mapped else _keep
+        let_go = partial(release, tensor) if mapped else keep
         yield Entry(name, file, tensor.nbytes, tensor, let_go)
-
-
-def _keep() -> None:
-    """Let nothing go: memory of the heap goes when its tensor does."""

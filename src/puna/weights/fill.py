@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from puna.errors import WeightsError
 from puna.families import NameTable, Place, Slice
-from puna.weights.checkpoint import Checkpoint, Entry
-from puna.weights.layout import their_shape, to_ours
+from puna.weights.checkpoint import Checkpoint
+from puna.weights.entry import Entry
+from puna.weights.layout import rows_of, their_shape, to_ours
+from puna.weights.mxfp4 import join_stacks
 
 Progress = Callable[[int, int], None]
 
@@ -36,7 +38,7 @@ def load_into(
     filled: set[str] = set()
     homeless: list[str] = []
     total, done = sum(checkpoint.dtypes.values()), 0
-    for entry in checkpoint.entries():
+    for entry in join_stacks(checkpoint.entries(), table):
         places = [place for place in table.by_theirs(entry.name) if place.ours in wanted]
         done += entry.size if entry.tensor.dtype.is_floating_point else 0
         if progress:
@@ -51,10 +53,9 @@ def load_into(
             )
         _check(entry, wanted[places[0].ours], places)
         kept = False
-        for place in places:
-            dtype = wanted[place.ours].dtype
-            tensor = _prepare(entry, place, dtype, device)
-            kept = kept or tensor.data_ptr() == entry.tensor.data_ptr()
+        for place, part in _parts(entry, places):
+            tensor = part.to(device, wanted[place.ours].dtype)
+            kept = kept or _shares(tensor, entry)
             _assign(module, place.ours, tensor)
             filled.add(place.ours)
         if not kept:
@@ -81,12 +82,26 @@ def _check(entry: Entry, parameter: Tensor, places: Sequence[Place]) -> None:
         )
 
 
-def _prepare(entry: Entry, place: Place, dtype: torch.dtype, device: str) -> Tensor:
-    """Return one parameter; it shares the entry's memory only where nothing is to be changed."""
-    tensor = to_ours(entry.tensor, place.layout)
-    if isinstance(place.layout, Slice):
-        tensor = tensor.clone(memory_format=torch.contiguous_format)
-    return tensor.to(device, dtype)
+def _parts(entry: Entry, places: Sequence[Place]) -> Iterator[tuple[Place, Tensor]]:
+    """Yield each place with what goes there; it shares the entry's memory where it can.
+
+    What several places share is taken apart: those of one expert follow each other, so that a
+    stack in another number format unpacks it once.
+    """
+    stacked: dict[int, list[tuple[Place, Slice]]] = {}
+    for place in places:
+        if isinstance(place.layout, Slice):
+            stacked.setdefault(place.layout.index, []).append((place, place.layout))
+        elif isinstance(entry.tensor, Tensor):
+            yield place, to_ours(entry.tensor, place.layout)
+    for index, group in stacked.items():
+        one = entry.tensor[index]
+        for place, layout in group:
+            yield place, rows_of(one, layout).clone(memory_format=torch.contiguous_format)
+
+
+def _shares(tensor: Tensor, entry: Entry) -> bool:
+    return isinstance(entry.tensor, Tensor) and tensor.data_ptr() == entry.tensor.data_ptr()
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

@@ -79,7 +79,7 @@ def save_folder(
         raise
     _remove(folder, {*old, _SINGLE if len(shards) > 1 else _INDEX} - set(files))
     stated = str(dtype or _main_dtype(module)).removeprefix("torch.")
-    write_atomic(folder / "config.json", _json({**_without_dtype(config), "dtype": stated}))
+    write_atomic(folder / "config.json", _json({**_plain(config), "dtype": stated}))
 
 
 def _shard_names(number: int, *, taken: set[str]) -> list[str]:
@@ -158,8 +158,10 @@ def _total(module: nn.Module, dtype: torch.dtype | None) -> int:
     return sum(p.numel() * (dtype or p.dtype).itemsize for p in module.parameters())
 
 
-def _without_dtype(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in {"dtype", "torch_dtype"}}
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config that says nothing of how its tensors were stored before."""
+    stale = {"dtype", "torch_dtype", "quantization_config"}
+    return {key: value for key, value in config.items() if key not in stale}
 
 
 def _json(value: Any) -> bytes:

@@ -12,11 +12,16 @@ SEQUENCES = (50, 1, 23, 37)
 
 @dataclass(frozen=True)
 class Form:
-    """One form: a name, and what builds its reference model with random weights."""
+    """One form: a name, and what builds its reference model with random weights.
+
+    `repack` changes the saved folder; then the reference is what its library loads from there.
+    """
 
     id: str
     config: Callable[[], Any]
     attention: str = "sdpa"  # BLOOM's reference has its eager path only
+    repack: Callable[[Path], None] | None = None
+    experts: int = 0  # size of the buffers that correct a router and are no parameters there
 
     def make(self, folder: Path) -> Any:
         """Save a random checkpoint to `folder` and return the reference model in eval mode."""
@@ -29,9 +34,19 @@ class Form:
             for parameter in model.parameters():
                 # Norms and biases away from one and zero, and logits that tell tokens apart.
                 parameter.add_(torch.randn_like(parameter) * 0.1)
+            for buffer in model.buffers():
+                if buffer.shape == (self.experts,):
+                    buffer.add_(torch.randn_like(buffer) * 0.1)
         model.tie_weights()
         model.eval().save_pretrained(folder)
-        return model
+        if self.repack is None:
+            return model
+        self.repack(folder)
+        kind = self.attention
+        again = AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation=kind, dtype=torch.float32
+        )
+        return again.eval()
 
 
 def rope(kind: str, **settings: Any) -> dict[str, Any]:
