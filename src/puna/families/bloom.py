@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from puna.families.keys import Keys
+from puna.families.keys import MANY, Keys
 from puna.families.table import GroupedQKV, NameTable, Row
 from puna.spec import Alibi, Attention, Dense, Embed, Head, LayerSpec, ModelSpec, Norm
 
@@ -37,7 +37,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=keys.count("seq_length", "max_position_embeddings", default=_TRAINED_CONTEXT),
         embed=Embed(norm=norm),
-        layers=(layer,) * keys.count("n_layer", "num_hidden_layers"),
+        layers=(layer,) * keys.count("n_layer", "num_hidden_layers", most=MANY),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=True)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from puna.families.keys import Keys
+from puna.families.keys import MANY, Keys
 from puna.families.rope import read_rope
 from puna.families.table import GroupedQKV, NameTable, Row
 from puna.spec import Alibi, Attention, Dense, Embed, Head, LayerSpec, ModelSpec, Norm
@@ -56,7 +56,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=context,
         embed=Embed(),
-        layers=(layer,) * keys.count("num_hidden_layers", "n_layer"),
+        layers=(layer,) * keys.count("num_hidden_layers", "n_layer", most=MANY),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=True)),
     )

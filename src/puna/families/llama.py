@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from puna.families.keys import Keys
+from puna.families.keys import MANY, Keys
 from puna.families.rope import read_rope
 from puna.families.table import NameTable, Row
 from puna.spec import Attention, Dense, Embed, Head, LayerSpec, ModelSpec, MoE, Norm
@@ -77,7 +77,7 @@ def read_body(
         width=width,
         context=length,
         embed=Embed(),
-        layers=(layer,) * keys.count("num_hidden_layers"),
+        layers=(layer,) * keys.count("num_hidden_layers", most=MANY),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=False)),
     )

@@ -40,11 +40,15 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             parts = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(part) and part >= 0 for part in parts):
+            if not all(0 <= part < math.inf for part in parts):
                 raise UsageError(f"{field.name} must be a number of at least 0, not {value}")
         for name in ("epochs", "batch_size", "learning_rate", "clip", "micro_tokens", "save_every"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        # Each step draws its chance from (seed << 32) + its number, in 64 bits.
+        for name, most in (("seed", 1 << 31), ("epochs", 1 << 31), ("batch_size", 1 << 31)):
+            if getattr(self, name) >= most:
+                raise UsageError(f"{name} must be below {most:,}, not {getattr(self, name)!r:.40}")
         if self.warmup > 1 or self.final > 1 or max(self.betas) >= 1:
             raise UsageError("warmup and final are shares of at most 1, betas lie below 1")
 
