@@ -62,8 +62,8 @@ for _name, (_summary, _example) in _COMMANDS.items():
 
 def main(argv: list[str] | None = None) -> None:
     """Run one command; exit 0, 1 for an error, 2 for bad arguments, 130 for Ctrl-C."""
-    prepare_streams()
     try:
+        prepare_streams()
         app(argv, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         what = " ".join(str(error).split())

@@ -85,7 +85,14 @@ def bars() -> Iterator[Callable[[str, str], Update]]:
         TimeRemainingColumn(),
         console=err,
     )
-    timer = threading.Timer(1.0, shown.start)
+    due = threading.Event()
+
+    def begin() -> None:
+        due.set()
+        if shown.tasks:
+            shown.start()
+
+    timer = threading.Timer(1.0, begin)
     timer.daemon = True
 
     def bar(title: str, unit: str) -> Update:
@@ -97,6 +104,8 @@ def bars() -> Iterator[Callable[[str, str], Update]]:
             speed = shown.tasks[shown.task_ids.index(task[0])].speed
             rate = f"{_short(speed)} {unit}/s  " if speed and not remark else ""
             shown.update(task[0], completed=done, total=total, rate=rate, remark=remark)
+            if due.is_set():
+                shown.start()
 
         return update
 
