@@ -121,7 +121,7 @@ def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.empty(1, device=name).item()  # "meta" holds no values, and fails here too
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device {name!r} cannot be used here", remedy="use cpu") from error
     return name

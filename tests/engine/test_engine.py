@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 import torch
@@ -157,6 +158,27 @@ def test_a_watch_that_fails_ends_its_own_request_alone(parts: tuple[ModelSpec, D
     assert list(first.token_ids) == greedy(model, [7], 6)
     assert second.finish == "error"
     assert "no" in (second.error or "")
+
+
+def test_a_token_that_cannot_be_picked_ends_its_own_request_alone(
+    parts: tuple[ModelSpec, Decoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from puna.engine import engine as module
+
+    spec, model = parts
+    real = module.pick
+
+    def picky(logits: torch.Tensor, sampling: Sampling, *rest: Any) -> int:
+        if sampling.temperature == 1.5:
+            raise RuntimeError("no such chance")
+        return real(logits, sampling, *rest)
+
+    monkeypatch.setattr(module, "pick", picky)
+    good, bad = Request("good", (7,), 6), Request("bad", (8,), 6, Sampling(temperature=1.5))
+    first, second = Engine(model, spec).run([good, bad])
+    assert list(first.token_ids) == greedy(model, [7], 6)
+    assert second.finish == "error"
+    assert "no such chance" in (second.error or "")
 
 
 def test_values_that_are_not_finite_poison_nobody_else() -> None:

@@ -94,6 +94,16 @@ def test_a_tiny_temperature_does_not_overflow() -> None:
     assert probabilities.tolist() == [0.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize("temperature", [1.0, 1e-30, 1e-45, 5e-324])
+@pytest.mark.parametrize("penalty", [1.0, 1e-300, 1e-40, 1e308])
+def test_absurd_values_still_give_probabilities(temperature: float, penalty: float) -> None:
+    logits = torch.tensor([1.0, 80.0, -50.0, 0.0])
+    sampling = Sampling(temperature=temperature, repetition_penalty=penalty)
+    generator = torch.Generator().manual_seed(0)
+    for seen in ([2], [1, 2, 3], [0, 1, 2, 3]):
+        assert 0 <= pick(logits, sampling, seen, generator) < 4
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

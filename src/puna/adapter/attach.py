@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import torch
@@ -10,6 +11,8 @@ from puna.adapter.lora import LoraLinear, Update
 from puna.errors import AdapterError
 from puna.families import NameTable, Slice
 from puna.model import Decoder, Linear, OutputHead
+
+_MAX_RANK = 1 << 16
 
 
 def attach(
@@ -40,10 +43,10 @@ def attach(
     Raises:
         AdapterError: a target that no module has, or a rank that cannot be.
     """
-    if rank < 1 or not alpha > 0 or not 0 <= dropout < 1:
+    if not 1 <= rank <= _MAX_RANK or not 0 < alpha < math.inf or not 0 <= dropout < 1:
         raise AdapterError(
             f"rank {rank}, alpha {alpha:g}, dropout {dropout:g} cannot be",
-            remedy="rank at least 1, alpha above 0, dropout from 0 to below 1",
+            remedy=f"rank from 1 to {_MAX_RANK}, alpha above 0, dropout from 0 to below 1",
         )
     chosen = _choose(model, table, targets)
     slot = free_slot(model)

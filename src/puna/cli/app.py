@@ -8,7 +8,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 import puna
-from puna.cli.show import fail
+from puna.cli.show import fail, prepare_streams
 from puna.errors import PunaError
 
 app = App(
@@ -23,6 +23,8 @@ app = App(
     """,
     help_epilogue="MODEL is a folder with a checkpoint, or the built-in name `cria`.",
 )
+# How torch says that memory ran out, on a processor and on a card.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 # Summary and example of each command; its module is imported only when it runs.
 _COMMANDS = {
     "chat": (
@@ -61,6 +63,7 @@ for _name, (_summary, _example) in _COMMANDS.items():
 def main(argv: list[str] | None = None) -> None:
     """Run one command; exit 0, 1 for an error, 2 for bad arguments, 130 for Ctrl-C."""
     try:
+        prepare_streams()
         app(argv, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         what = " ".join(str(error).split())
@@ -80,8 +83,26 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("PUNA_TRACEBACK"):  # noqa: TID251
             raise
-        fail(
-            f"internal error: {type(error).__name__}: {error}\n"
-            "  try: run again with PUNA_TRACEBACK=1 and report what it shows"
-        )
+        fail(_unforeseen(error))
         sys.exit(1)
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return what to say of an error that no room has translated, in two lines."""
+    what = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(word in what for word in _NO_MEMORY):
+        return (
+            "there is not enough memory for this\n"
+            "  try: a smaller model, --dtype bfloat16, or smaller limits; "
+            "puna inspect MODEL shows what a model takes"
+        )
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return (
+            f"the system refused: {error.strerror or what}{place}\n"
+            "  try: check free space, permissions and where the output goes"
+        )
+    return (
+        f"internal error: {type(error).__name__}: {what[:300]}\n"
+        "  try: run again with PUNA_TRACEBACK=1 and report what it shows"
+    )

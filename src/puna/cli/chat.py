@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.text import Text
 
-from puna.cli.opening import Opening, Sampling
+from puna.cli.opening import TEXT, Opening, Sampling
 from puna.cli.show import note, out, print_json
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _TOY = (
 def chat_command(
     model: str = "cria",
     *,
-    message: str | None = None,
-    system: str | None = None,
+    message: Annotated[str | None, TEXT] = None,
+    system: Annotated[str | None, TEXT] = None,
     sampling: Sampling | None = None,
     opening: Opening | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
@@ -64,12 +65,12 @@ def chat_command(
 
 
 def _talk(lm: LanguageModel, start: list[dict[str, str]], options: Options) -> None:
-    from puna.errors import ContextError
+    from puna.errors import PunaError
 
     messages = list(start)
     while True:
         try:
-            line = out.input("[bold]you[/] ").strip()
+            line = out.input(Text("you ", style="bold")).strip()
         except EOFError:
             return
         if line == "/exit":
@@ -82,9 +83,9 @@ def _talk(lm: LanguageModel, start: list[dict[str, str]], options: Options) -> N
                 messages.append(
                     {"role": "assistant", "content": _answer(lm, messages, options, name=True)}
                 )
-            except ContextError as error:
+            except PunaError as error:  # of this line; the conversation goes on
                 messages.pop()
-                note(f"{error}\n  or type /new to start over")
+                note(f"{error}\n  or type /new to start over, /exit to leave")
             except KeyboardInterrupt:
                 messages.pop()
                 sys.stdout.write("\n")
@@ -94,7 +95,7 @@ def _answer(
     lm: LanguageModel, messages: list[dict[str, str]], options: Options, *, name: bool = False
 ) -> str:
     if name:
-        out.print("[bold green]model[/] ", end="")
+        out.print(Text("model ", style="bold green"), end="")
     said = []
     for text in lm.chat_stream(messages, options):
         sys.stdout.write(text)

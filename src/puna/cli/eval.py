@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
+from rich.text import Text
 
 from puna.cli.opening import Opening
 from puna.cli.show import bars, note, out, print_json
+
+if TYPE_CHECKING:
+    from puna.report import Report
 
 
 def eval_command(
@@ -28,7 +32,7 @@ def eval_command(
     model
         A folder with a checkpoint, or a built-in name.
     task
-        JSONL rows with `messages` or `prompt`, and `answer`, `choices` or `continuation`.
+        JSONL rows: `messages` or `prompt`, and `answer`, `choices`, `pattern` or `continuation`.
     max_tokens
         The most tokens of a free answer.
     html
@@ -36,24 +40,32 @@ def eval_command(
     json
         Print the report as one JSON object.
     """
-    from puna.jobs import evaluate_file, report_page
+    from puna.jobs import check_page, evaluate_file, report_page
 
+    if html:
+        check_page(html)
     lm = (opening or Opening()).open(model)
     with bars() as bar:
+        update = bar("scoring", "rows")
+        update(0)
         report = evaluate_file(
             lm,
             task,
             subject=model,
             max_tokens=max_tokens,
-            on_progress=bar("scoring", "rows"),
+            on_progress=update,
         )
-    if html:
-        report_page(report, html)
-        note(f"report: {html}")
     if json:
         print_json(report.to_json())
-        return
-    table = Table(title=f"{model} on {task.name}", title_justify="left")
+    else:
+        _show(report)
+    if html:  # last: a page that cannot be written must not take the figures with it
+        report_page(report, html)
+        note(f"report: {html}")
+
+
+def _show(report: Report) -> None:
+    table = Table(title=Text(f"{report.subject} on {report.task}"), title_justify="left")
     for column in ("metric", "value", "95 % interval", "rows"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, metric in report.metrics.items():

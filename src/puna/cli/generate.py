@@ -8,14 +8,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from puna.cli.opening import Opening, Sampling
+from puna.cli.opening import TEXT, Opening, Sampling
 from puna.cli.show import print_json
 
 
 def generate_command(
     model: str = "cria",
     *,
-    prompt: str,
+    prompt: Annotated[str, TEXT],
     sampling: Sampling | None = None,
     opening: Opening | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,

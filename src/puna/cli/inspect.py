@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
+from rich.text import Text
 
 from puna.cli.show import out, print_json
 
@@ -34,11 +35,11 @@ def inspect_command(
     if json:
         print_json(facts)
         return
-    table = Table(title=f"{facts['name']}", show_header=False, title_justify="left")
+    table = Table(title=Text(str(facts["name"])), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
     for key, value in _lines(facts):
-        table.add_row(key, value)
+        table.add_row(key, Text(value))
     out.print(table)
 
 

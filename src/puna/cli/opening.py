@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +13,15 @@ from puna.cli.show import bars
 
 if TYPE_CHECKING:
     from puna.generate import LanguageModel
+
+
+def _not_a_flag(_: object, text: str | None) -> None:
+    if text is not None and re.fullmatch(r"--[a-z][a-z-]*", text):
+        raise ValueError(f"the text is missing, {text} is the next option")
+
+
+# Of an option that takes text: it may begin with a hyphen, or be one.
+TEXT = Parameter(allow_leading_hyphen=True, validator=_not_a_flag)
 
 
 @Parameter(name="*")

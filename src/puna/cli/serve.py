@@ -41,14 +41,14 @@ def serve_command(
     from puna.serve import serve
 
     lm = (opening or Opening()).open(model)
-    key = api_key or server_key()
+    key = server_key() if api_key is None else api_key
     model_id = name or lm.parts.source.name
 
     def ready(address: str) -> None:
         if json:
             print_json({"base_url": f"{address}/v1", "model": model_id, "api_key": key})
             return
-        out.print(f"serving [bold]{model_id}[/] at [bold]{address}/v1[/]")
+        out.print(f"serving {model_id} at {address}/v1", style="bold", soft_wrap=True)
         if api_key is None:
             out.print(f"key: {key}", soft_wrap=True)
         out.print(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -23,13 +25,26 @@ from rich.text import Text
 
 
 class Update(Protocol):
-    """Move a bar to `done` of `total`, with a remark beside it."""
+    """Move a bar to `done` of `total` (None: not known yet), with a remark beside it."""
 
-    def __call__(self, done: float, total: float, remark: str = "") -> None:
+    def __call__(self, done: float, total: float | None = None, remark: str = "") -> None:
         """See the class."""
 
 
-out = Console(highlight=False)
+def prepare_streams() -> None:
+    """Make standard streams that are closed, or cannot encode what is said, harmless.
+
+    What an encoding lacks is written as an escape, so that no answer is lost to it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif name == "stdout" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False)
 
 
@@ -47,8 +62,9 @@ def note(message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value to stdout, exactly as it is."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """Print one JSON value to stdout, exactly as it is; escaped where stdout is not Unicode."""
+    plain = not (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
@@ -56,7 +72,8 @@ def print_json(value: Any) -> None:
 def bars() -> Iterator[Callable[[str, str], Update]]:
     """Yield `bar(title, unit)`, which returns `update(done, total, remark="")` of a new bar.
 
-    Bars show rate and time left, on stderr, and only once the work has lasted a second.
+    Bars show rate and time left, on stderr, and only once the work has lasted a second; from then
+    on they move, however long the first update takes to come.
     """
     shown = Progress(
         TextColumn("{task.description}"),
@@ -68,25 +85,36 @@ def bars() -> Iterator[Callable[[str, str], Update]]:
         TimeRemainingColumn(),
         console=err,
     )
-    began = time.monotonic()
+    due = threading.Event()
+
+    def begin() -> None:
+        due.set()
+        if shown.tasks:
+            shown.start()
+
+    timer = threading.Timer(1.0, begin)
+    timer.daemon = True
 
     def bar(title: str, unit: str) -> Update:
         task: list[TaskID] = []
 
-        def update(done: float, total: float, remark: str = "") -> None:
+        def update(done: float, total: float | None = None, remark: str = "") -> None:
             if not task:
                 task.append(shown.add_task(title, total=total, rate="", remark=""))
             speed = shown.tasks[shown.task_ids.index(task[0])].speed
-            rate = f"{_short(speed)} {unit}/s  " if speed else ""
+            rate = f"{_short(speed)} {unit}/s  " if speed and not remark else ""
             shown.update(task[0], completed=done, total=total, rate=rate, remark=remark)
-            if not shown.live.is_started and time.monotonic() - began > 1:
+            if due.is_set():
                 shown.start()
 
         return update
 
+    timer.start()
     try:
         yield bar
     finally:
+        timer.cancel()
+        timer.join()
         if shown.live.is_started:
             shown.stop()
 

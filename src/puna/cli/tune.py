@@ -110,6 +110,7 @@ def tune_command(
             remark = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
             update(step.step, step.steps, remark)
 
+        update(0)
         done = tune(base, out_folder, lora=lora, settings=settings, resume=resume, on_step=show)
     if json:
         print_json(

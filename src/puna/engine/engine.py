@@ -138,7 +138,10 @@ class Engine:
         request = sequence.request
         if not bool(logits.isfinite().all()):
             return self._end(sequence, (), "error", "the model computed values that are not finite")
-        token = pick(logits, request.sampling, sequence.tokens, sequence.generator)
+        try:
+            token = pick(logits, request.sampling, sequence.tokens, sequence.generator)
+        except Exception as error:  # what one request asks for must not end the others
+            return self._end(sequence, (), "error", f"{type(error).__name__}: {error}")
         if sequence.first is None:
             sequence.first = time.perf_counter() - sequence.came
         if token in request.stop_ids:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from puna.errors import UsageError
 
+# Colder is as good as greedy, and a smaller number is zero in float32.
+_COLDEST = 1e-30
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -72,7 +75,7 @@ def pick(
 def distribution(scores: Tensor, sampling: Sampling) -> Tensor:
     """Return the probabilities [V] after temperature, top-k, top-p and min-p; temperature > 0."""
     # Shifted first: a tiny temperature would otherwise overflow.
-    scores = (scores - scores.max()) / sampling.temperature
+    scores = (scores - scores.max()) / max(sampling.temperature, _COLDEST)
     if 0 < sampling.top_k < len(scores):
         kept = torch.full_like(scores, -math.inf)
         top = scores.topk(sampling.top_k)
@@ -93,7 +96,8 @@ def _penalize(logits: Tensor, penalty: float, seen: Sequence[int]) -> Tensor:
         return logits
     used = torch.tensor(sorted(set(seen)))
     said = logits[used]
-    return logits.index_copy(0, used, torch.where(said > 0, said / penalty, said * penalty))
+    bent = torch.where(said > 0, said / penalty, said * penalty)
+    return logits.index_copy(0, used, bent.nan_to_num())  # an absurd penalty overflows
 
 
 def _number(value: object) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from puna.errors import ConfigError
 from puna.families import llama
-from puna.families.keys import Keys
+from puna.families.keys import MANY, Keys
 from puna.families.layers import each_mixer, read_windows
 from puna.families.qwen3_moe import most_experts
 from puna.families.table import NameTable, Row, Slice, module_rows
@@ -46,7 +46,7 @@ def read(keys: Keys) -> ModelSpec:
         keys.number("swiglu_alpha", default=1.702), keys.number("swiglu_limit", default=7.0)
     )
     moe = MoE(
-        keys.count("num_local_experts", "num_experts", default=128),
+        keys.count("num_local_experts", "num_experts", default=128, most=MANY),
         keys.count("num_experts_per_tok", "experts_per_token", default=4),
         Dense(keys.count("intermediate_size", default=2880), act, "split", bias=True),
         Router(bias=True),

@@ -81,6 +81,8 @@ INERT: Final[Mapping[str, str]] = {
     "_attn_implementation": "a kernel of another library",
     "_attn_implementation_autoset": "a kernel of another library",
 }
+# What is built once per layer or expert is bounded: a lying file must not exhaust the machine.
+MANY: Final = 4096
 # Values at which a key changes nothing; any other value is refused.
 _NEUTRAL: Final[Mapping[str, Any]] = {
     "is_encoder_decoder": False,
@@ -93,7 +95,6 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "partial_rotary_factor": 1.0,
     "use_bfloat16": False,
 }
-_MOST_LAYERS: Final = 4096
 _ACTIVATIONS: Final = {
     "silu": "silu",
     "swish": "silu",
@@ -164,21 +165,20 @@ class Keys:
         """Tick off keys that change nothing in this family, whatever they say."""
         self._read.update(names)
 
-    def count(self, *names: str, default: Any = _MISSING) -> int:
-        """Return a positive whole number; a default of None may come back as it is."""
+    def count(self, *names: str, default: Any = _MISSING, most: int = (1 << 40) - 1) -> int:
+        """Return a whole number from 1 to `most`; a default of None may come back as it is."""
         value = self.take(*names, default=default)
         if value is default and default is not _MISSING:
             return value  # type: ignore[no-any-return]
-        if type(value) is not int or not 0 < value < 1 << 40:
+        if type(value) is not int or value < 1:
             raise self._wrong(names[0], f"must be a positive whole number, not {value!r:.60}")
+        if value > most:
+            raise self._wrong(names[0], f"must be at most {most:,}, not {value!r:.60}")
         return value
 
     def layers(self, *names: str, default: Any = _MISSING) -> int:
         """Return a number of layers; one that no model has is refused before any is made."""
-        value = self.count(*names, default=default)
-        if value > _MOST_LAYERS:
-            raise self._wrong(names[0], f"is {value}, more than {_MOST_LAYERS}")
-        return value
+        return self.count(*names, default=default, most=MANY)
 
     def nullable_count(self, key: str, *, absent: int | None) -> int | None:
         """Return a positive whole number, None where the key is null, `absent` where it is not."""
@@ -253,6 +253,7 @@ class Keys:
                 raise ConfigError(
                     f"config key {self._inside + key!r} = {value!r:.80} is unknown "
                     "and could change what the model computes",
+                    where="config.json",
                     remedy=f"if you know that it does not, pass --ignore-key {key}; "
                     f"how a family learns a key: {PAGE}",
                 )
@@ -261,7 +262,9 @@ class Keys:
 
     def _wrong(self, key: str, reason: str) -> ConfigError:
         return ConfigError(
-            f"config key {self._inside + key} {reason}", remedy="correct config.json"
+            f"config key {self._inside + key} {reason}",
+            where="config.json",
+            remedy="correct the file, or get it again from where the model came from",
         )
 
 

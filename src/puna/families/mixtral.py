@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from puna.families import llama
-from puna.families.keys import Keys
+from puna.families.keys import MANY, Keys
 from puna.families.table import NameTable, Row
 from puna.spec import Dense, ModelSpec, MoE
 
@@ -25,7 +25,7 @@ def read(keys: Keys) -> ModelSpec:
         keys.count("intermediate_size"), keys.activation("hidden_act", default="silu"), "split"
     )
     moe = MoE(
-        keys.count("num_local_experts", "num_experts", default=8),
+        keys.count("num_local_experts", "num_experts", default=8, most=MANY),
         keys.count("num_experts_per_tok", default=2),
         expert,
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from puna.errors import ConfigError
 from puna.families import llama
-from puna.families.keys import Keys
+from puna.families.keys import MANY, Keys
 from puna.families.layers import each_layer
 from puna.families.table import NameTable, Row
 from puna.spec import Dense, LayerSpec, ModelSpec, MoE, QKNorm, Router
@@ -37,7 +37,7 @@ def read(keys: Keys) -> ModelSpec:
     )
     dense = llama.read_ffn(keys)
     moe = MoE(
-        keys.count("num_experts", "num_local_experts", default=128),
+        keys.count("num_experts", "num_local_experts", default=128, most=MANY),
         keys.count("num_experts_per_tok", default=8),
         replace(dense, width=keys.count("moe_intermediate_size", default=768)),
         Router(renormalized=keys.switch("norm_topk_prob", default=False)),

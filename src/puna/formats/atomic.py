@@ -46,6 +46,29 @@ def write_atomic(path: Path, chunks: bytes | Iterable[bytes | memoryview]) -> No
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Write nothing, but make sure that `write_atomic` could begin; the folder is made.
+
+    Raises:
+        StorageError: a folder stands at `path`, or the folder it is to lie in cannot be written.
+    """
+    if not path.name or path.is_dir():
+        raise StorageError(
+            f"cannot write {str(path)!r:.120}: it is a folder", remedy="give the name of a file"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary, handle = _open_beside(path)
+        os.close(handle)
+        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write into {str(path.parent)!r:.120}: {error.strerror or error}",
+            where=str(path),
+            remedy="choose a folder that can be made and written",
+        ) from error
+
+
 def _open_beside(path: Path) -> tuple[Path, int]:
     """Return a new file beside `path`, and its descriptor, locked for as long as it is open."""
     folder = os.open(path.parent, os.O_RDONLY)

@@ -1,6 +1,6 @@
 """Whole jobs, as the command line and the examples call them."""
 
-from puna.jobs.evaluate import evaluate_file, report_page
+from puna.jobs.evaluate import check_page, evaluate_file, report_page
 from puna.jobs.keys import server_key
 from puna.jobs.tune import Lora, Opened, Tuned, open_base, tune
 
@@ -8,6 +8,7 @@ __all__ = [
     "Lora",
     "Opened",
     "Tuned",
+    "check_page",
     "evaluate_file",
     "open_base",
     "report_page",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from puna.evaluate import evaluate, read_task
-from puna.formats import write_atomic
+from puna.formats import check_writable, write_atomic
 from puna.generate import LanguageModel
 from puna.report import Report, to_html
 
@@ -26,6 +26,15 @@ def evaluate_file(
     """
     rows = read_task(task)
     return evaluate(lm, rows, subject=subject, max_tokens=max_tokens, on_progress=on_progress)
+
+
+def check_page(path: Path) -> None:
+    """Find out before a long evaluation whether its page can be written.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    check_writable(path)
 
 
 def report_page(report: Report, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from pathlib import Path
 
 from puna.errors import StorageError
 from puna.home import home
@@ -15,7 +16,7 @@ def server_key() -> str:
     """Return the key, made now if there is none; only its owner may read the file.
 
     Raises:
-        StorageError: PUNA_HOME cannot be written or read.
+        StorageError: PUNA_HOME cannot be written or read, or the key in it is none.
     """
     path = home() / "server_key"
     try:
@@ -24,7 +25,7 @@ def server_key() -> str:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             if key := path.read_text(encoding="ascii", errors="replace").strip():
-                return key
+                return _sound(key, path)
             handle = os.open(path, os.O_WRONLY | os.O_TRUNC)
         key = _MARK + secrets.token_urlsafe(24)
         with os.fdopen(handle, "w", encoding="ascii") as file:
@@ -37,4 +38,14 @@ def server_key() -> str:
             where=str(path),
             remedy="set PUNA_HOME to a folder you can write, or pass --api-key",
         ) from error
+    return key
+
+
+def _sound(key: str, path: Path) -> str:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise StorageError(
+            "the server's key is damaged",
+            where=str(path),
+            remedy="remove the file to have a new one made, or pass --api-key",
+        )
     return key

@@ -19,7 +19,7 @@ import puna
 from puna.adapter import attach, write_adapter
 from puna.data import Encoded, encode_all, fingerprint, read_examples
 from puna.errors import UsageError
-from puna.formats import write_atomic
+from puna.formats import check_writable, write_atomic
 from puna.loading import DType, Parts, load_parts
 from puna.model import Rows
 from puna.text import save_template, save_tokenizer
@@ -108,6 +108,7 @@ def tune(
 
     Raises:
         UsageError: `out` holds a run and `resume` is not set, or a run of other data or settings.
+        StorageError: `out` cannot be written; found before the first step.
         AdapterError, DataError, StorageError: as `attach` and `train`.
     """
     lora, settings = lora or Lora(), settings or Settings()
@@ -117,6 +118,7 @@ def tune(
             f"{out} holds a run already",
             remedy="pass --resume to go on with it, or choose another folder",
         )
+    check_writable(out / "run.json")
     parts = base.parts
     slot = attach(
         parts.model,

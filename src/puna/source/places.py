@@ -50,7 +50,10 @@ def resolve(model: str | Path) -> Source:
             )
     except (OSError, RuntimeError) as error:  # a name too long, a folder barred, no such home
         reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"cannot open {str(model)!r:.120}: {reason}") from error
+        raise SourceError(
+            f"cannot open {str(model)!r:.120}: {reason}",
+            remedy="give a folder that can be read, or a built-in name",
+        ) from error
     raise SourceError(
         f"there is no model {str(model)!r:.120}",
         remedy=f"give a folder, or a built-in name: {', '.join(builtin_names())}; "
@@ -68,18 +71,36 @@ def read_json(path: Path, *, what: str) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > _JSON_BYTES:
-            raise FormatError(f"the {what} has {size} bytes, too many to be one", where=str(path))
+            raise FormatError(
+                f"the {what} has {size} bytes, too many to be one",
+                where=str(path),
+                remedy="correct the file, or get it again",
+            )
         value = json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
-        raise SourceError(f"cannot read the {what}: {error.strerror}", where=str(path)) from error
+        raise SourceError(
+            f"cannot read the {what}: {error.strerror}",
+            where=str(path),
+            remedy="give a folder that holds this file, and may be read",
+        ) from error
     except json.JSONDecodeError as error:
         raise FormatError(
-            f"the {what} is not JSON: {error.msg}", where=f"{path}, line {error.lineno}"
+            f"the {what} is not JSON: {error.msg}",
+            where=f"{path}, line {error.lineno}",
+            remedy="correct the file, or get it again",
         ) from error
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise FormatError(f"the {what} is not readable JSON: {error}", where=str(path)) from error
+        raise FormatError(
+            f"the {what} is not readable JSON: {error}",
+            where=str(path),
+            remedy="correct the file, or get it again",
+        ) from error
     if not isinstance(value, dict):
-        raise FormatError(f"the {what} must be a JSON object", where=str(path))
+        raise FormatError(
+            f"the {what} must be a JSON object",
+            where=str(path),
+            remedy="correct the file, or get it again",
+        )
     return value
 
 

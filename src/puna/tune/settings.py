@@ -41,7 +41,7 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             parts = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(part) and part >= 0 for part in parts):
+            if not all(0 <= part < math.inf for part in parts):
                 raise UsageError(f"{field.name} must be a number of at least 0, not {value}")
         for name in ("epochs", "batch_size", "learning_rate", "clip", "micro_tokens", "save_every"):
             if getattr(self, name) <= 0:
@@ -49,8 +49,10 @@ class Settings:
         for name in ("epochs", "batch_size", "seed", "micro_tokens", "save_every"):
             if type(getattr(self, name)) is not int:
                 raise UsageError(f"{name} must be a whole number, not {getattr(self, name)!r:.40}")
-        if self.seed >= 1 << 32:
-            raise UsageError(f"seed must be below {1 << 32}, not {self.seed}")
+        # Each step draws its chance from (seed << 32) + its number, in 64 bits.
+        for name, most in (("seed", 1 << 31), ("epochs", 1 << 31), ("batch_size", 1 << 31)):
+            if getattr(self, name) >= most:
+                raise UsageError(f"{name} must be below {most:,}, not {getattr(self, name)!r:.40}")
         if self.warmup > 1 or self.final > 1 or max(self.betas) >= 1:
             raise UsageError("warmup and final are shares of at most 1, betas lie below 1")
 
