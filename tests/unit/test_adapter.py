@@ -32,6 +32,19 @@ CASES = [
     ("falcon-rw", ["query_key_value", "dense_4h_to_h"]),
     ("bloom-6-heads", ["query_key_value", "dense"]),
     ("pythia-parallel", ["query_key_value", "dense_h_to_4h", "dense_4h_to_h"]),
+    ("qwen2-upper-windows", ["q_proj", "v_proj", "down_proj"]),
+    ("qwen3-tied", ["q_proj", "k_proj", "gate_proj"]),
+    ("gemma-multi-query", ["q_proj", "v_proj", "up_proj"]),
+    ("gemma2", ["q_proj", "o_proj", "down_proj"]),
+    ("gemma3-text", ["k_proj", "v_proj", "gate_proj"]),
+    ("gemma3-pictures", ["q_proj", "v_proj"]),
+    ("phi3-longrope", ["qkv_proj", "gate_up_proj"]),
+    ("phi4-partial-longrope-tied", ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]),
+    ("olmo-clipped-tied-biases", ["q_proj", "k_proj", "v_proj", "down_proj"]),
+    ("olmo2", ["q_proj", "k_proj", "o_proj"]),
+    ("smollm3", ["q_proj", "v_proj", "up_proj"]),
+    ("granite", ["q_proj", "v_proj", "down_proj"]),
+    ("starcoder2-window", ["q_proj", "c_fc", "c_proj"]),
 ]
 IDS = torch.tensor([3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9, 3])
 

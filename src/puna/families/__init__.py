@@ -39,6 +39,7 @@ __all__ = [
     "Row",
     "Slice",
     "Transposed",
+    "families",
     "known_families",
     "name_table",
     "read_config",
@@ -67,6 +68,11 @@ _FAMILIES = (
     starcoder2,
 )
 _BY_TYPE = {kind: family for family in _FAMILIES for kind in family.MODEL_TYPES}
+
+
+def families() -> tuple[tuple[str, ...], ...]:
+    """Return for each family the values of `model_type` that its file reads."""
+    return tuple(family.MODEL_TYPES for family in _FAMILIES)
 
 
 def known_families() -> tuple[str, ...]:
