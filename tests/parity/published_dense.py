@@ -131,6 +131,18 @@ _GEMMA3_1B: Config = {
 }
 
 
+# The newer spelling: each layer's kind is listed, and the pattern stands there unread.
+_GEMMA3_270M: Config = {
+    **{key: value for key, value in _GEMMA3_1B.items() if key != "sliding_window_pattern"},
+    **_shape(640, 2048, 18, 4, 1, 262144),
+    "_sliding_window_pattern": 6,
+    "layer_types": ([*["sliding_attention"] * 5, "full_attention"]) * 3,
+    "rope_local_base_freq": 10000.0,
+    "rope_theta": 1000000.0,
+    "use_bidirectional_attention": False,
+}
+
+
 def _gemma3_pictures(**text: Any) -> Config:
     """The models that see pictures say of their text part only what differs from the class."""
     return {
@@ -247,6 +259,7 @@ _SMOLLM3: Config = {
     "max_window_layers": 28,
     "mlp_bias": False,
     "model_type": "smollm3",
+    "layer_types": ["full_attention"] * 36,
     "no_rope_layer_interval": 4,
     "no_rope_layers": [1, 1, 1, 0] * 9,
     "pad_token_id": 128004,
@@ -329,6 +342,7 @@ PUBLISHED: dict[str, tuple[Config, int]] = {
         _gemma2(4608, 36864, 46, 32, 16, 256000, head_dim=128, query_pre_attn_scalar=144),
         27_227_128_320,
     ),
+    "Gemma-3-270m": (_GEMMA3_270M, 268_098_176),
     "Gemma-3-1b": (_GEMMA3_1B, 999_885_952),
     "Gemma-3-4b, its text part": (
         _gemma3_pictures(hidden_size=2560, intermediate_size=10240, num_hidden_layers=34),

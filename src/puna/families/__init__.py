@@ -28,7 +28,7 @@ from puna.families import (
 )
 from puna.families.keys import INERT, PAGE, Keys
 from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row, Slice, Transposed
-from puna.spec import ModelSpec
+from puna.spec import ModelSpec, count_parameters
 
 __all__ = [
     "INERT",
@@ -45,6 +45,9 @@ __all__ = [
     "read_config",
     "saved_form",
 ]
+
+# Far above any model there is, and far below where sizes overflow.
+_PARAMETERS = 1 << 44
 
 # A family is a module with MODEL_TYPES, read and names, and with text_only where folders of it
 # may hold more than a decoder.
@@ -98,6 +101,12 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: Iterable[str] = ()) -
         )
     spec: ModelSpec = family.read(keys)
     keys.finish(ignore_keys)
+    if count_parameters(spec) > _PARAMETERS:
+        raise ConfigError(
+            f"config.json describes a model of {count_parameters(spec):.1e} parameters, "
+            "which cannot be meant",
+            remedy="correct its sizes",
+        )
     return spec
 
 

@@ -19,12 +19,13 @@ def read(keys: Keys) -> ModelSpec:
     keys.neutral("slow_but_exact", False)
     keys.neutral("offset_alibi", 100)
     keys.skip("n_inner")
+    head_dim = keys.share(width, heads)
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     mixer = Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=width // heads,
-        scale=(width // heads) ** -0.5,
+        head_dim=head_dim,
+        scale=head_dim**-0.5,
         position=Alibi(),
         qkv="fused",
         qkv_bias=True,
@@ -37,7 +38,7 @@ def read(keys: Keys) -> ModelSpec:
         width=width,
         context=keys.count("seq_length", "max_position_embeddings", default=_TRAINED_CONTEXT),
         embed=Embed(norm=norm),
-        layers=(layer,) * keys.count("n_layer", "num_hidden_layers"),
+        layers=(layer,) * keys.layers("n_layer", "num_hidden_layers"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=True)),
     )

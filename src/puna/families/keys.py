@@ -10,6 +10,8 @@ from puna.errors import ConfigError
 
 _MISSING: Final = object()
 
+_LAYERS: Final = 10_000
+
 # The page that says which families there are and how to add one.
 PAGE: Final = "docs/families.md"
 
@@ -166,6 +168,19 @@ class Keys:
         if type(value) is not int or not 0 < value < 1 << 40:
             raise self._wrong(names[0], f"must be a positive whole number, not {value!r:.60}")
         return value
+
+    def layers(self, *names: str) -> int:
+        """Return a number of layers, which are about to be spelled out one by one."""
+        value = self.count(*names)
+        if value > _LAYERS:
+            raise self._wrong(names[0], f"asks for {value} layers; at most {_LAYERS} can be")
+        return value
+
+    def share(self, width: int, heads: int) -> int:
+        """Return the dims of one head, an equal share of the width."""
+        if heads > width:
+            raise self._wrong("hidden_size", f"= {width} is too little for {heads} heads")
+        return width // heads
 
     def nullable_count(self, key: str, *, absent: int | None) -> int | None:
         """Return a positive whole number, None where the key is null, `absent` where it is not."""

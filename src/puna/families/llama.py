@@ -79,7 +79,7 @@ def read_body(
     """
     width, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
     length = keys.count("max_position_embeddings", default=context)
-    head_dim = keys.count("head_dim", default=head_dim or width // heads)
+    head_dim = keys.count("head_dim", default=head_dim) or keys.share(width, heads)
     norm = norm or Norm("rms", keys.number("rms_norm_eps", default=eps))
     mixer = Attention(
         heads=heads,
@@ -99,7 +99,7 @@ def read_body(
         width=width,
         context=length,
         embed=Embed(),
-        layers=(layer,) * keys.count("num_hidden_layers"),
+        layers=(layer,) * keys.layers("num_hidden_layers"),
         final_norm=norm,
         head=Head(tied=keys.switch("tie_word_embeddings", default=tied)),
     )
