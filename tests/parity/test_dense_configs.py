@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+import puna
 from puna.errors import AdapterError, ConfigError, WeightsError
 from puna.families import name_table, read_config, saved_form
 from puna.formats import read_header
 from puna.loading import load_parts
+from puna.model import Segments
 from puna.spec import LinearScaling, Rope
 from puna.weights import save_tensors
 from tests.parity.forms import FORMS
@@ -212,6 +214,19 @@ def test_a_model_that_sees_pictures_is_saved_as_one_that_does_not() -> None:
     same, itself = saved_form(alone, saved)
     assert itself is saved
     assert same.places == table.places
+
+
+def test_a_folder_with_a_picture_side_opens_and_saves_as_text(tmp_path: Path) -> None:
+    next(f for f in FORMS if f.id == "gemma3-pictures").make(tmp_path / "seeing")
+    model = puna.load(tmp_path / "seeing", device="cpu")
+    model.save(tmp_path / "text")
+    again = load_parts(tmp_path / "text", device="cpu")
+    assert again.spec.family == "gemma3_text"
+    opened = load_parts(tmp_path / "seeing", device="cpu")
+    ids = torch.arange(30) * 3
+    ctx = Segments([30])
+    want, got = (p.model.head(p.model(ids, ctx.positions, ctx)) for p in (opened, again))
+    assert torch.equal(want, got)
 
 
 def test_the_picture_side_is_left_out_with_a_reason() -> None:
