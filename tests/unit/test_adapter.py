@@ -45,6 +45,19 @@ CASES = [
     ("gpt-oss", ["q_proj", "v_proj", "o_proj"]),
     ("deepseek-v2-biases", ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"]),
     ("deepseek-v2-lite-yarn", ["q_proj", "kv_b_proj", "o_proj"]),
+    ("qwen2-upper-windows", ["q_proj", "v_proj", "down_proj"]),
+    ("qwen3-tied", ["q_proj", "k_proj", "gate_proj"]),
+    ("gemma-multi-query", ["q_proj", "v_proj", "up_proj"]),
+    ("gemma2", ["q_proj", "o_proj", "down_proj"]),
+    ("gemma3-text", ["k_proj", "v_proj", "gate_proj"]),
+    ("gemma3-pictures", ["q_proj", "v_proj"]),
+    ("phi3-longrope", ["qkv_proj", "gate_up_proj"]),
+    ("phi4-partial-longrope-tied", ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]),
+    ("olmo-clipped-tied-biases", ["q_proj", "k_proj", "v_proj", "down_proj"]),
+    ("olmo2", ["q_proj", "k_proj", "o_proj"]),
+    ("smollm3", ["q_proj", "v_proj", "up_proj"]),
+    ("granite", ["q_proj", "v_proj", "down_proj"]),
+    ("starcoder2-window", ["q_proj", "c_fc", "c_proj"]),
 ]
 IDS = torch.tensor([3, 14, 15, 9, 26, 5, 35, 8, 9, 7, 9, 3])
 

@@ -20,6 +20,7 @@ def read(keys: Keys) -> ModelSpec:
     context = keys.count("max_position_embeddings", default=2048)
     window = keys.count("window_size", default=256)
     keys.skip(*SUMMARY, "resid_dropout", "embed_dropout")
+    head_dim = keys.share(width, heads)
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     ffn = Dense(
         keys.count("intermediate_size", default=4 * width),
@@ -34,7 +35,7 @@ def read(keys: Keys) -> ModelSpec:
         context=context,
         embed=Embed(positions=LearnedPositions(context)),
         layers=tuple(
-            LayerSpec(_mixer(width, heads, window if local else None), ffn, norm)
+            LayerSpec(_mixer(heads, head_dim, window if local else None), ffn, norm)
             for local in _locals(keys)
         ),
         final_norm=norm,
@@ -42,12 +43,12 @@ def read(keys: Keys) -> ModelSpec:
     )
 
 
-def _mixer(width: int, heads: int, window: int | None) -> Attention:
+def _mixer(heads: int, head_dim: int, window: int | None) -> Attention:
     # The models were trained without the division by the root of the head's width.
     return Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=width // heads,
+        head_dim=head_dim,
         scale=1.0,
         position=None,
         out_bias=True,

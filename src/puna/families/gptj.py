@@ -21,8 +21,8 @@ def read(keys: Keys) -> ModelSpec:
     mixer = Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=width // heads,
-        scale=(width // heads) ** -0.5,
+        head_dim=keys.share(width, heads),
+        scale=keys.share(width, heads) ** -0.5,
         position=Rope(10_000.0, keys.count("rotary_dim", default=64), interleaved=True),
     )
     ffn = Dense(

@@ -10,6 +10,7 @@ from puna.errors import ConfigError
 
 _MISSING: Final = object()
 
+
 # The page that says which families there are and how to add one.
 PAGE: Final = "docs/families.md"
 
@@ -177,8 +178,14 @@ class Keys:
         return value
 
     def layers(self, *names: str, default: Any = _MISSING) -> int:
-        """Return a number of layers; one that no model has is refused before any is made."""
+        """Return a number of layers, which are about to be spelled out one by one."""
         return self.count(*names, default=default, most=MANY)
+
+    def share(self, width: int, heads: int) -> int:
+        """Return the dims of one head, an equal share of the width."""
+        if heads > width:
+            raise self._wrong("hidden_size", f"= {width} is too little for {heads} heads")
+        return width // heads
 
     def nullable_count(self, key: str, *, absent: int | None) -> int | None:
         """Return a positive whole number, None where the key is null, `absent` where it is not."""

@@ -63,8 +63,8 @@ def _mixer(keys: Keys, width: int, heads: int) -> Attention:
     return Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=width // heads,
-        scale=inner.number("softmax_scale", default=(width // heads) ** -0.5),
+        head_dim=keys.share(width, heads),
+        scale=inner.number("softmax_scale", default=keys.share(width, heads) ** -0.5),
         position=Alibi(steepest=inner.number("alibi_bias_max", default=8)),
         qkv="fused",
         clip=inner.number("clip_qkv", default=None),

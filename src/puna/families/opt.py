@@ -52,8 +52,8 @@ def _halves(keys: Keys, width: int) -> tuple[Attention, Dense]:
     mixer = Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=width // heads,
-        scale=(width // heads) ** -0.5,
+        head_dim=keys.share(width, heads),
+        scale=keys.share(width, heads) ** -0.5,
         position=None,
         qkv_bias=bias,
         out_bias=bias,
