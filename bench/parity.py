@@ -52,6 +52,7 @@ def rows() -> Iterator[tuple[Form, dict[str, float]]]:
 
 def markdown(found: list[tuple[Form, dict[str, float]]]) -> str:
     """Return the page."""
+    eager = [form.id for form, _ in found if form.attention == "eager"]
     lines = [
         "# Parity",
         "",
@@ -70,9 +71,9 @@ def markdown(found: list[tuple[Form, dict[str, float]]]) -> str:
         ),
         "",
         f"Made by `python -m bench.parity --markdown docs/parity.md` with torch "
-        f"{torch.__version__} and transformers {transformers.__version__}. BLOOM's reference is "
-        "its eager attention, the others' is SDPA (the eager path of Falcon with ALiBi adds its "
-        "bias twice).",
+        f"{torch.__version__} and transformers {transformers.__version__}. The reference of "
+        f"{', '.join(eager)} is its eager attention, the others' is SDPA (the eager path of Falcon "
+        "with ALiBi adds its bias twice).",
         "",
         "Rope scaling that depends on the total length (dynamic) is fixed at admission: the",
         "prompt plus the tokens asked for, at most the context. So one shot equals the",

@@ -46,15 +46,16 @@ def test_python_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.Mon
         exec(compile(snippet, f"{page.name} snippet {number}", "exec"), names)
 
 
-def test_help_pages_are_current() -> None:
-    page = (ROOT / "docs" / "commands.md").read_text()
+@pytest.mark.parametrize("name", ["commands", "families"])
+def test_made_pages_are_current(name: str) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text()
     made = subprocess.run(
-        [sys.executable, ROOT / "docs" / "make_commands.py", "--print"],
+        [sys.executable, ROOT / "docs" / f"make_{name}.py", "--print"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    assert made == page, "run python docs/make_commands.py"
+    assert made == page, f"run python docs/make_{name}.py"
 
 
 def test_import_and_help_need_no_torch() -> None:

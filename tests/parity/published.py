@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.parity import published_mixtures
+from tests.parity import published_dense, published_mixtures
 
 Config = dict[str, Any]
 _NOTES: Config = {
@@ -211,5 +211,6 @@ PUBLISHED: dict[str, tuple[Config, int]] = {
     "Pythia-2.8b": (_neox(2560, 32, 32, 50304), 2_775_208_960),
     "Pythia-6.9b": (_neox(4096, 32, 32, 50432), 6_857_302_016),
     "Pythia-12b": (_neox(5120, 36, 40, 50688), 11_846_072_320),
+    **published_dense.PUBLISHED,
     **published_mixtures.PUBLISHED,
 }

@@ -52,8 +52,14 @@ def read_adapter(folder: Path, model: Decoder, table: NameTable) -> int:
     pairs = _pairs(read_tensors(file), file)
     updates = {}
     for module, parts in pairs.items():
+        if table.leaves_out(module):
+            continue  # it changes only what the part that is not read would compute
         name, update = _update(module, parts, config, model, table, file)
         updates[name] = update
+    if not updates:
+        raise AdapterError(
+            "the adapter changes only parts of the model that are not read", where=str(file)
+        )
     slot = free_slot(model)
     for name, update in updates.items():
         add(model, name, slot, update.to(model.device).eval().requires_grad_(False))
@@ -79,7 +85,8 @@ def write_adapter(folder: Path, model: Decoder, slot: int, table: NameTable, *, 
     transposed = False
     for name, update in updates.items():
         module = table.their_module(name)
-        targets.add(module.theirs.rpartition(".")[2])
+        # A last part alone would name modules of the parts left out, too.
+        targets.add(module.theirs if table.partial else module.theirs.rpartition(".")[2])
         ranks.add((update.a.shape[0], update.scale * update.a.shape[0]))
         dropouts.add(update.dropout)
         transposed = transposed or isinstance(module.layout, Transposed)

@@ -37,7 +37,7 @@ from puna.families import (
 )
 from puna.families.keys import INERT, PAGE, Keys
 from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row, Slice, Transposed
-from puna.spec import ModelSpec
+from puna.spec import ModelSpec, count_parameters
 
 __all__ = [
     "INERT",
@@ -48,11 +48,15 @@ __all__ = [
     "Row",
     "Slice",
     "Transposed",
+    "families",
     "known_families",
     "name_table",
     "read_config",
     "saved_form",
 ]
+
+# Far above any model there is, and far below where sizes overflow.
+_PARAMETERS = 1 << 44
 
 # A family is a module with MODEL_TYPES, read and names, and with text_only where folders of it
 # may hold more than a decoder.
@@ -87,6 +91,11 @@ _FAMILIES = (
 _BY_TYPE = {kind: family for family in _FAMILIES for kind in family.MODEL_TYPES}
 
 
+def families() -> tuple[tuple[str, ...], ...]:
+    """Return for each family the values of `model_type` that its file reads."""
+    return tuple(family.MODEL_TYPES for family in _FAMILIES)
+
+
 def known_families() -> tuple[str, ...]:
     """Return the values of `model_type` that can be read."""
     return tuple(_BY_TYPE)
@@ -110,6 +119,12 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: Iterable[str] = ()) -
         )
     spec: ModelSpec = family.read(keys)
     keys.finish(ignore_keys)
+    if count_parameters(spec) > _PARAMETERS:
+        raise ConfigError(
+            f"config.json describes a model of {count_parameters(spec):.1e} parameters, "
+            "which cannot be meant",
+            remedy="correct its sizes",
+        )
     return spec
 
 

@@ -19,12 +19,13 @@ def read(keys: Keys) -> ModelSpec:
     keys.neutral("slow_but_exact", False)
     keys.neutral("offset_alibi", 100)
     keys.skip("n_inner")
+    head_dim = keys.share(width, heads)
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     mixer = Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=width // heads,
-        scale=(width // heads) ** -0.5,
+        head_dim=head_dim,
+        scale=head_dim**-0.5,
         position=Alibi(),
         qkv="fused",
         qkv_bias=True,

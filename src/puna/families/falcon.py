@@ -21,7 +21,7 @@ def read(keys: Keys) -> ModelSpec:
     width = keys.count("hidden_size", "n_embed")
     heads = keys.count("num_attention_heads", "n_head")
     context = keys.count("max_position_embeddings", default=2048)
-    head_dim = width // heads
+    head_dim = keys.share(width, heads)
     grouped = keys.switch("new_decoder_architecture", default=keys.has("n_head_kv"))
     bias = keys.switch("bias", default=False)
     keys.neutral("apply_residual_connection_post_layernorm", False)

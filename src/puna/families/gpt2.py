@@ -48,7 +48,7 @@ def read(keys: Keys) -> ModelSpec:
 
 def _mixers(keys: Keys, width: int, layers: int) -> list[Attention]:
     heads = keys.count("n_head", "num_attention_heads", default=12)
-    head_dim = width // heads
+    head_dim = keys.share(width, heads)
     scaled = keys.switch("scale_attn_weights", default=True)
     by_layer = keys.switch("scale_attn_by_inverse_layer_idx", default=False)
     scale = head_dim**-0.5 if scaled else 1.0

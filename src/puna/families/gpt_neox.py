@@ -16,7 +16,7 @@ def read(keys: Keys) -> ModelSpec:
     context = keys.count("max_position_embeddings", default=2048)
     bias = keys.switch("attention_bias", default=True)
     norm = Norm("layer", keys.number("layer_norm_eps", default=1e-5), bias=True)
-    head_dim = width // heads
+    head_dim = keys.share(width, heads)
     mixer = Attention(
         heads=heads,
         kv_heads=heads,

@@ -10,6 +10,8 @@ from puna.errors import ConfigError
 
 _MISSING: Final = object()
 
+_LAYERS: Final = 10_000
+
 # The page that says which families there are and how to add one.
 PAGE: Final = "docs/families.md"
 
@@ -89,7 +91,6 @@ _NEUTRAL: Final[Mapping[str, Any]] = {
     "partial_rotary_factor": 1.0,
     "use_bfloat16": False,
 }
-_MOST_LAYERS: Final = 4096
 _ACTIVATIONS: Final = {
     "silu": "silu",
     "swish": "silu",
@@ -170,11 +171,17 @@ class Keys:
         return value
 
     def layers(self, *names: str, default: Any = _MISSING) -> int:
-        """Return a number of layers; one that no model has is refused before any is made."""
+        """Return a number of layers, which are about to be spelled out one by one."""
         value = self.count(*names, default=default)
-        if value > _MOST_LAYERS:
-            raise self._wrong(names[0], f"is {value}, more than {_MOST_LAYERS}")
+        if value > _LAYERS:
+            raise self._wrong(names[0], f"asks for {value} layers; at most {_LAYERS} can be")
         return value
+
+    def share(self, width: int, heads: int) -> int:
+        """Return the dims of one head, an equal share of the width."""
+        if heads > width:
+            raise self._wrong("hidden_size", f"= {width} is too little for {heads} heads")
+        return width // heads
 
     def nullable_count(self, key: str, *, absent: int | None) -> int | None:
         """Return a positive whole number, None where the key is null, `absent` where it is not."""

@@ -79,7 +79,7 @@ def read_body(
     """
     width, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
     length = keys.count("max_position_embeddings", default=context)
-    head_dim = keys.count("head_dim", default=head_dim or width // heads)
+    head_dim = keys.count("head_dim", default=head_dim) or keys.share(width, heads)
     norm = norm or Norm("rms", keys.number("rms_norm_eps", default=eps))
     mixer = Attention(
         heads=heads,

@@ -46,7 +46,8 @@ def _turning_layers(keys: Keys, layers: int) -> list[bool]:
     listed = keys.take("no_rope_layers", default=None)
     if listed is None:
         return [(i + 1) % interval != 0 for i in range(layers)]
-    if not isinstance(listed, list) or len(listed) < layers or not {0, 1}.issuperset(listed):
+    said = isinstance(listed, list) and all(turns in (0, 1) for turns in listed)
+    if not said or len(listed) < layers:
         raise ConfigError(
             f"config key no_rope_layers must list a 0 or 1 for each of {layers} layers, "
             f"not {listed!r:.60}",

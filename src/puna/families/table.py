@@ -101,8 +101,12 @@ class NameTable:
 
     @property
     def partial(self) -> bool:
-        """True where checkpoints hold whole modules that this table has no names for."""
+        """True where checkpoints may hold whole parts that are not read."""
         return bool(self._skipped)
+
+    def leaves_out(self, name: str) -> bool:
+        """Tell whether a published tensor or module is of a part that is not read."""
+        return name.startswith(self._skipped)
 
     def by_theirs(self, name: str) -> tuple[Place, ...]:
         """Return the places of a published tensor: none where no row names it, one or several."""
@@ -118,10 +122,8 @@ class NameTable:
         for spelled in self._spelled(name):
             if spelled in self.extra:
                 return self.extra[spelled]
-        for prefix in self._skipped:
-            if name.startswith(prefix):
-                return self.extra[f"{prefix}*"]
-        return None
+        found = (self.extra[f"{prefix}*"] for prefix in self._skipped if name.startswith(prefix))
+        return next(found, None)
 
     def _spelled(self, name: str) -> Iterator[str]:
         """Yield the names that a published tensor may go by in the rows."""
