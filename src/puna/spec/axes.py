@@ -233,6 +233,9 @@ class ClampedSwish:
     alpha: float
     limit: float
 
+    def __str__(self) -> str:
+        return "clamped swish"
+
 
 @dataclass(frozen=True, slots=True)
 class Dense:
