@@ -100,10 +100,10 @@ def projections(spec: ModelSpec) -> Iterator[str]:
             yield "latent"
         else:
             yield "one matrix" if mixer.qkv == "fused" else "apart"
-        before = mixer.qkv.bias if isinstance(mixer.qkv, Latent) else mixer.qkv_bias
-        if before or mixer.out_bias:
-            only = "biases of q, k, v only" if before else "bias of the output only"
-            yield "biases" if before and mixer.out_bias else only
+        into = mixer.qkv.bias if isinstance(mixer.qkv, Latent) else mixer.qkv_bias
+        if into or mixer.out_bias:
+            some = "biases of q, k, v only" if into else "a bias of the output only"
+            yield "biases" if into and mixer.out_bias else some
 
 
 def qk_norm(spec: ModelSpec) -> Iterator[str]:

@@ -211,6 +211,6 @@ PUBLISHED: dict[str, tuple[Config, int]] = {
     "Pythia-2.8b": (_neox(2560, 32, 32, 50304), 2_775_208_960),
     "Pythia-6.9b": (_neox(4096, 32, 32, 50432), 6_857_302_016),
     "Pythia-12b": (_neox(5120, 36, 40, 50688), 11_846_072_320),
-    **published_mixtures.PUBLISHED,
     **published_dense.PUBLISHED,
+    **published_mixtures.PUBLISHED,
 }

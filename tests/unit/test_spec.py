@@ -7,7 +7,7 @@ import pytest
 from puna.errors import ConfigError
 from puna.model import build
 from puna.spec import Attention, MoE, Norm, Rope, count_parameters, kv_bytes_per_token
-from tests.unit.test_model import AXES, make_spec
+from tests.unit.test_model import AXES, GATED, make_spec
 
 
 @pytest.mark.parametrize("axes", AXES, ids=str)
@@ -40,6 +40,7 @@ def test_kv_bytes() -> None:
         lambda: Rope(-1.0, 8),
         lambda: Norm("rms", 0.0),
         lambda: Norm("rms", 1e-5, bias=True),
+        lambda: make_spec(ffn=MoE(1 << 17, 1, GATED)),
         lambda: MoE(4, 5, make_spec().layers[0].ffn),  # type: ignore[arg-type]
     ],
 )

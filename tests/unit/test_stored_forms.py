@@ -126,14 +126,16 @@ def test_mxfp4_in_slices_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(dequantize_mxfp4(_BYTES, _SCALES, torch.bfloat16), whole)
 
 
-def test_a_stack_unpacks_an_expert_at_a_time() -> None:
+def test_a_stack_unpacks_rows_of_an_expert() -> None:
     blocks = torch.randint(256, (3, 6, 2, 16), dtype=torch.uint8)
     scales = torch.randint(100, 140, (3, 6, 2), dtype=torch.uint8)
     stack = Stack(blocks, scales)
     assert stack.shape == (3, 64, 6)
-    for expert in range(3):
-        want = dequantize_mxfp4(blocks[expert], scales[expert], torch.bfloat16)
-        assert torch.equal(stack[expert], want.T)
+    whole = dequantize_mxfp4(blocks, scales, torch.float32).transpose(1, 2)
+    for layout in (Slice(e, at, 2, True) for e in range(3) for at in (0, 1)):
+        got = stack.part(layout, torch.float32)
+        assert torch.equal(got, to_ours(whole, layout))
+        assert got.is_contiguous()
 
 
 def test_a_folder_in_mxfp4_is_bfloat16_and_is_saved_as_such(tmp_path: Path) -> None:
@@ -151,10 +153,11 @@ def test_a_folder_in_mxfp4_is_bfloat16_and_is_saved_as_such(tmp_path: Path) -> N
     assert "quantization_config" not in json.loads((tmp_path / "plain/config.json").read_text())
     saved = load_file(tmp_path / "plain" / "model.safetensors")
     stack = Stack(halves[f"{_LAYER}down_proj_blocks"], halves[f"{_LAYER}down_proj_scales"])
-    assert torch.equal(saved[f"{_LAYER}down_proj"], torch.stack([stack[e] for e in range(5)]))
+    want = torch.stack([stack.part(Slice(e), torch.bfloat16).T for e in range(5)])
+    assert torch.equal(saved[f"{_LAYER}down_proj"], want)
     again = load_parts(tmp_path / "plain", device="cpu").model.state_dict()
-    want = parts.model.state_dict()
-    assert all(torch.equal(again[name], want[name]) for name in want)
+    loaded = parts.model.state_dict()
+    assert all(torch.equal(again[name], loaded[name]) for name in loaded)
 
 
 def _shards(folder: Path, tensors: dict[str, Tensor], apart: str) -> None:

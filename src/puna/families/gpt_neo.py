@@ -17,10 +17,10 @@ def read(keys: Keys) -> ModelSpec:
     """Read a GPT-Neo config."""
     width = keys.count("hidden_size", default=2048)
     heads = keys.count("num_heads", "num_attention_heads", default=16)
+    head_dim = keys.share(width, heads)
     context = keys.count("max_position_embeddings", default=2048)
     window = keys.count("window_size", default=256)
     keys.skip(*SUMMARY, "resid_dropout", "embed_dropout")
-    head_dim = keys.share(width, heads)
     norm = Norm("layer", keys.number("layer_norm_epsilon", default=1e-5), bias=True)
     ffn = Dense(
         keys.count("intermediate_size", default=4 * width),
@@ -35,7 +35,7 @@ def read(keys: Keys) -> ModelSpec:
         context=context,
         embed=Embed(positions=LearnedPositions(context)),
         layers=tuple(
-            LayerSpec(_mixer(heads, head_dim, window if local else None), ffn, norm)
+            LayerSpec(_mixer(head_dim, heads, window if local else None), ffn, norm)
             for local in _locals(keys)
         ),
         final_norm=norm,
@@ -43,7 +43,7 @@ def read(keys: Keys) -> ModelSpec:
     )
 
 
-def _mixer(heads: int, head_dim: int, window: int | None) -> Attention:
+def _mixer(head_dim: int, heads: int, window: int | None) -> Attention:
     # The models were trained without the division by the root of the head's width.
     return Attention(
         heads=heads,

@@ -14,6 +14,7 @@ def read(keys: Keys) -> ModelSpec:
     """Read a GPT-J config."""
     width = keys.count("n_embd", "hidden_size", default=4096)
     heads = keys.count("n_head", "num_attention_heads", default=16)
+    head_dim = keys.share(width, heads)
     keys.neutral("rotary", True)
     keys.neutral("scale_attn_weights", True)
     keys.skip(*SUMMARY, "n_ctx")
@@ -21,8 +22,8 @@ def read(keys: Keys) -> ModelSpec:
     mixer = Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=keys.share(width, heads),
-        scale=keys.share(width, heads) ** -0.5,
+        head_dim=head_dim,
+        scale=head_dim**-0.5,
         position=Rope(10_000.0, keys.count("rotary_dim", default=64), interleaved=True),
     )
     ffn = Dense(

@@ -54,6 +54,7 @@ def read(keys: Keys) -> ModelSpec:
 
 
 def _mixer(keys: Keys, width: int, heads: int) -> Attention:
+    head_dim = keys.share(width, heads)
     inner = keys.config("attn_config") if keys.has("attn_config") else Keys({})
     inner.neutral("attn_type", "multihead_attention")
     inner.neutral("alibi", True)
@@ -63,8 +64,8 @@ def _mixer(keys: Keys, width: int, heads: int) -> Attention:
     return Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=keys.share(width, heads),
-        scale=inner.number("softmax_scale", default=keys.share(width, heads) ** -0.5),
+        head_dim=head_dim,
+        scale=inner.number("softmax_scale", default=head_dim**-0.5),
         position=Alibi(steepest=inner.number("alibi_bias_max", default=8)),
         qkv="fused",
         clip=inner.number("clip_qkv", default=None),

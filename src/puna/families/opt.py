@@ -48,12 +48,13 @@ def _norm(keys: Keys) -> Norm:
 
 def _halves(keys: Keys, width: int) -> tuple[Attention, Dense]:
     heads = keys.count("num_attention_heads", default=12)
+    head_dim = keys.share(width, heads)
     bias = keys.switch("enable_bias", default=True)
     mixer = Attention(
         heads=heads,
         kv_heads=heads,
-        head_dim=keys.share(width, heads),
-        scale=keys.share(width, heads) ** -0.5,
+        head_dim=head_dim,
+        scale=head_dim**-0.5,
         position=None,
         qkv_bias=bias,
         out_bias=bias,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
-_SLICE = 1 << 15  # blocks unpacked at once; what is in flight stays a few MiB
+_SLICE = 1 << 13  # blocks unpacked at once; what is in flight stays a few MiB
 
 
 def dequantize_mxfp4(blocks: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
@@ -27,11 +27,12 @@ def dequantize_mxfp4(blocks: Tensor, scales: Tensor, dtype: torch.dtype) -> Tens
     """
     out = torch.empty(*scales.shape, 32, dtype=dtype)
     flat, packed, exponents = out.view(-1, 32), blocks.reshape(-1, 16), scales.reshape(-1)
-    # Both values of each possible byte.
-    pairs = torch.tensor([(_E2M1[byte & 15], _E2M1[byte >> 4]) for byte in range(256)])
+    # Both values of each possible byte, read as one number: half as many look-ups.
+    both = [(_E2M1[byte & 15], _E2M1[byte >> 4]) for byte in range(256)]
+    pairs = torch.tensor(both, dtype=torch.float32).view(torch.int64)
     for start in range(0, len(flat), _SLICE):
         part = slice(start, start + _SLICE)
-        values = pairs[packed[part].int()].flatten(1)
+        values = pairs.take(packed[part].long()).view(torch.float32)
         flat[part] = values * _powers(exponents[part])[:, None]
     return out.flatten(-2)
 

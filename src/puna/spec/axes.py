@@ -7,6 +7,8 @@ from typing import Literal
 
 from puna.errors import ConfigError
 
+_MOST_EXPERTS = 1 << 17
+
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 
 
@@ -231,6 +233,9 @@ class ClampedSwish:
     alpha: float
     limit: float
 
+    def __str__(self) -> str:
+        return "clamped swish"
+
 
 @dataclass(frozen=True, slots=True)
 class Dense:
@@ -385,6 +390,9 @@ class ModelSpec:
         _require(self.context > 0, "the context must be positive")
         _require(len(self.layers) > 0, "a model needs at least one layer")
         _require(0 <= self.extra_layers <= len(self.layers), "more extra layers than layers")
+        experts = sum(layer.ffn.experts for layer in self.layers if isinstance(layer.ffn, MoE))
+        # Each is about to be named and built.
+        _require(experts <= _MOST_EXPERTS, f"{experts} experts in all are more than can be meant")
         _require(
             not self.head.tied or self.head.width == self.embed.width,
             "a tied head is as wide as the embedding",

@@ -10,20 +10,22 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from puna.families import Slice
 
-class Stacked(Protocol):
-    """Several matrices in one tensor, each made when it is asked for."""
+
+class Packed(Protocol):
+    """A tensor in a number format that is unpacked by parts, since the whole may be large."""
 
     @property
     def shape(self) -> torch.Size:
-        """The shape of the whole, once made."""
+        """The shape once unpacked."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype that matrices are made in."""
+        """The narrowest dtype that holds every value."""
 
-    def __getitem__(self, index: int, /) -> Tensor:
-        """Return the matrix at `index`."""
+    def part(self, layout: Slice, dtype: torch.dtype) -> Tensor:
+        """Return what a slice takes, in our row order, in a new tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Entry:
     name: str
     file: Path
     size: int
-    tensor: Tensor | Stacked
+    tensor: Tensor | Packed
     release: Callable[[], None]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from puna.errors import WeightsError
 from puna.families import NameTable, Place, Slice
 from puna.weights.checkpoint import Checkpoint
 from puna.weights.entry import Entry
-from puna.weights.layout import rows_of, their_shape, to_ours
+from puna.weights.layout import their_shape, to_ours
 from puna.weights.mxfp4 import join_stacks
 
 Progress = Callable[[int, int], None]
@@ -53,8 +53,8 @@ def load_into(
             )
         _check(entry, wanted[places[0].ours], places)
         kept = False
-        for place, part in _parts(entry, places):
-            tensor = part.to(device, wanted[place.ours].dtype)
+        for place in places:
+            tensor = _prepare(entry, place, wanted[place.ours].dtype).to(device)
             kept = kept or _shares(tensor, entry)
             _assign(module, place.ours, tensor)
             filled.add(place.ours)
@@ -82,22 +82,16 @@ def _check(entry: Entry, parameter: Tensor, places: Sequence[Place]) -> None:
         )
 
 
-def _parts(entry: Entry, places: Sequence[Place]) -> Iterator[tuple[Place, Tensor]]:
-    """Yield each place with what goes there; it shares the entry's memory where it can.
-
-    What several places share is taken apart: those of one expert follow each other, so that a
-    stack in another number format unpacks it once.
-    """
-    stacked: dict[int, list[tuple[Place, Slice]]] = {}
-    for place in places:
-        if isinstance(place.layout, Slice):
-            stacked.setdefault(place.layout.index, []).append((place, place.layout))
-        elif isinstance(entry.tensor, Tensor):
-            yield place, to_ours(entry.tensor, place.layout)
-    for index, group in stacked.items():
-        one = entry.tensor[index]
-        for place, layout in group:
-            yield place, rows_of(one, layout).clone(memory_format=torch.contiguous_format)
+def _prepare(entry: Entry, place: Place, dtype: torch.dtype) -> Tensor:
+    """Return one parameter; it shares the entry's memory only where nothing is to be changed."""
+    stored, layout = entry.tensor, place.layout
+    if isinstance(stored, Tensor):
+        tensor = to_ours(stored, layout)
+        if isinstance(layout, Slice):
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        return tensor.to(dtype)
+    assert isinstance(layout, Slice)  # a stack has three axes, and no other parameter has
+    return stored.part(layout, dtype)
 
 
 def _shares(tensor: Tensor, entry: Entry) -> bool:

@@ -21,7 +21,7 @@ def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
         case Transposed():
             return tensor.T if tensor.ndim == 2 else tensor
         case Slice():
-            return rows_of(tensor[layout.index], layout)
+            return _rows_of(tensor[layout.index], layout)
     ours = torch.empty_like(tensor)
     for their_part, our_part in _parts(tensor, ours, layout):
         our_part.copy_(their_part)
@@ -58,11 +58,11 @@ def assemble(parts: Sequence[tuple[Tensor, Slice]]) -> Tensor:
     shape = their_shape(parts[0][0].shape, [layout for _, layout in parts])
     whole = parts[0][0].new_empty(shape)
     for ours, layout in parts:
-        rows_of(whole[layout.index], layout).copy_(ours)
+        _rows_of(whole[layout.index], layout).copy_(ours)
     return whole
 
 
-def rows_of(one: Tensor, layout: Slice) -> Tensor:
+def _rows_of(one: Tensor, layout: Slice) -> Tensor:
     """Return the rows that a slice takes of the expert it names, as a view."""
     one = one.T if layout.transposed and one.ndim == 2 else one
     return one[layout.start :: layout.step]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from puna.errors import WeightsError
-from puna.families import NameTable
+from puna.families import NameTable, Slice
 from puna.quant import dequantize_mxfp4
 from puna.weights.entry import Entry
 
@@ -18,7 +18,7 @@ SUFFIXES = ("_blocks", "_scales")
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The tensor [E, in, out] of all experts, unpacked one expert at a time.
+    """The tensor [E, in, out] of all experts, unpacked a slice at a time.
 
     Args:
         blocks: uint8 [E, out, in / 32, 16].
@@ -30,7 +30,7 @@ class Stack:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the values are unpacked to; none of them needs a wider one."""
+        """Bfloat16, which holds every value."""
         return torch.bfloat16
 
     @property
@@ -39,9 +39,11 @@ class Stack:
         experts, outputs, groups = self.scales.shape
         return torch.Size((experts, 32 * groups, outputs))
 
-    def __getitem__(self, expert: int) -> Tensor:
-        """Return the matrix [in, out] of one expert."""
-        return dequantize_mxfp4(self.blocks[expert], self.scales[expert], self.dtype).T
+    def part(self, layout: Slice, dtype: torch.dtype) -> Tensor:
+        """Return rows [out, in] of one expert, in a new tensor."""
+        rows = slice(layout.start, None, layout.step)
+        expert = layout.index
+        return dequantize_mxfp4(self.blocks[expert, rows], self.scales[expert, rows], dtype)
 
 
 def join_stacks(entries: Iterable[Entry], table: NameTable) -> Iterator[Entry]:
