@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from puna.text.chat import ChatTemplate, Rendered, load_template, save_template
+from puna.text.gguf_write import gguf_text, gguf_text_again
 from puna.text.messages import Message
 from puna.text.meter import Limits
 from puna.text.specials import Specials, read_specials
@@ -20,6 +21,8 @@ __all__ = [
     "StopWatch",
     "TextStream",
     "Tokenizer",
+    "gguf_text",
+    "gguf_text_again",
     "load_template",
     "load_tokenizer",
     "read_specials",
