@@ -13,6 +13,11 @@ from puna.cli.show import bars, note, out, print_json
 if TYPE_CHECKING:
     from puna.loading import Parts
 
+_SAFETENSORS: dict[str, Literal["float32", "float16", "bfloat16"]] = {
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+}
 Kind = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
 
@@ -58,8 +63,11 @@ def export_command(
 def _write(
     model: str, path: Path, format_: str, kind: str, ignore_keys: tuple[str, ...]
 ) -> dict[str, Any]:
+    from puna.errors import UsageError
     from puna.loading import load_parts
 
+    if format_ == "safetensors" and kind not in _SAFETENSORS:
+        raise UsageError(f"safetensors are not written as {kind}", remedy="choose f32, f16 or bf16")
     with bars() as bar:
         parts = load_parts(
             model, device="cpu", ignore_keys=ignore_keys, progress=bar("loading", "B")
@@ -74,13 +82,9 @@ def _write(
 
 
 def _safetensors(parts: Parts, folder: Path, kind: str) -> dict[str, Any]:
-    from puna.errors import UsageError
-    from puna.package import export_safetensors, torch_dtype
+    from puna.package import export_safetensors
 
-    dtype = torch_dtype(kind)
-    if dtype is None:
-        raise UsageError(f"safetensors are not written as {kind}", remedy="choose f32, f16 or bf16")
-    notes = export_safetensors(parts, folder, dtype)
+    notes = export_safetensors(parts, folder, _SAFETENSORS[kind])
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return {"bytes": size, "types": {kind.upper(): None}, "notes": list(notes)}
 

@@ -25,7 +25,7 @@ from puna.formats import Typed
 from puna.loading import Parts
 from puna.source import find_license
 from puna.spec import ModelSpec
-from puna.text import gguf_text, gguf_text_again
+from puna.text import GgufText, gguf_text, gguf_text_again
 from puna.weights import Planned, plan_gguf, save_gguf
 
 # Formats by the names of the command line, with the number llama.cpp has for a file of each.
@@ -88,12 +88,13 @@ def export_gguf(
     table = gguf_rope_table(parts.spec)
     extra = {} if table is None else {_ROPE_TABLE: torch.tensor(table, dtype=torch.float32)}
     _check(parts.spec, metadata, plan, table)
-    metadata |= _text(parts)
+    text = _text(parts)
+    metadata |= text.keys
     size = save_gguf(path, parts.model, plan, metadata, extra=extra, progress=progress)
     types: Counter[str] = Counter()
     for planned in plan.values():
         types[planned.kind] += prod(planned.shape)
-    notes = (*_notes(parts.spec), *_fallback(types, format_))
+    notes = (*_notes(parts.spec), *_fallback(types, format_), *text.notes)
     return Exported(path, size, dict(types.most_common()), notes)
 
 
@@ -109,9 +110,9 @@ def _general(parts: Parts, number: int) -> dict[str, Typed]:
     return keys
 
 
-def _text(parts: Parts) -> dict[str, Typed]:
+def _text(parts: Parts) -> GgufText:
     if parts.gguf is not None:  # as the file had it, whatever kind of tokenizer it is
-        return gguf_text_again(parts.gguf.metadata)
+        return GgufText(gguf_text_again(parts.gguf.metadata))
     text = parts.text
     return gguf_text(text.tokenizer, text.template, text.specials, parts.spec.vocab)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -12,18 +13,18 @@ from puna.loading import Parts
 from puna.text import save_template, save_tokenizer
 from puna.weights import save_folder
 
-_DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-
-
-def torch_dtype(kind: str) -> torch.dtype | None:
-    """Return the dtype of a type of the command line, None where safetensors have none."""
-    return _DTYPES.get(kind)
-
 
 def export_safetensors(
-    parts: Parts, folder: Path, dtype: torch.dtype | None = None
+    parts: Parts,
+    folder: Path,
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None,
 ) -> tuple[str, ...]:
     """Write the folder; return what could not go with it, in words.
+
+    Args:
+        parts: the opened model.
+        folder: made where it is not there.
+        dtype: what weights are written in; None leaves them as they are.
 
     Raises:
         UsageError: a model opened with an adapter.
@@ -31,7 +32,8 @@ def export_safetensors(
     """
     if parts.adapter is not None:
         raise UsageError("the folder would hold no adapter", remedy="merge the adapter first")
-    save_folder(parts.model, parts.table, folder, config=parts.config, dtype=dtype)
+    kind: torch.dtype | None = None if dtype is None else getattr(torch, dtype)
+    save_folder(parts.model, parts.table, folder, config=parts.config, dtype=kind)
     notes = []
     if (tokenizer := parts.text.tokenizer) is not None:
         if not save_tokenizer(tokenizer, folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from puna.errors import TokenizerError
@@ -14,7 +14,7 @@ from puna.text.chat import ChatTemplate
 from puna.text.gguf_pre import pre_name
 from puna.text.specials import Specials
 from puna.text.spm import SentencePieceTokenizer
-from puna.text.spm_proto import BPE, read_types
+from puna.text.spm_proto import BPE, read_facts
 from puna.text.tokenizer import Tokenizer
 
 Typed = tuple[str, Any]
@@ -25,6 +25,14 @@ _REMEDY = "export it as safetensors"
 _NEVER = -10_000.0
 
 
+@dataclass(frozen=True, slots=True)
+class GgufText:
+    """The `tokenizer.*` keys of a file, typed, and in words where llama.cpp cuts otherwise."""
+
+    keys: dict[str, Typed]
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class _Pieces:
     """Pieces by id, filled up to the size of the model's vocabulary."""
@@ -32,6 +40,7 @@ class _Pieces:
     texts: list[str]
     types: list[int]
     scores: list[float]
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
     def of_size(cls, size: int) -> _Pieces:
@@ -43,8 +52,8 @@ class _Pieces:
 
 def gguf_text(
     tokenizer: Tokenizer | None, template: ChatTemplate | None, specials: Specials, size: int
-) -> dict[str, Typed]:
-    """Return the `tokenizer.*` keys of a GGUF file, typed.
+) -> GgufText:
+    """Return a tokenizer as GGUF metadata.
 
     Args:
         tokenizer: byte-level BPE or BPE with byte pieces (tokenizer.json), or SentencePiece's BPE;
@@ -57,7 +66,7 @@ def gguf_text(
             other ids without a word.
     """
     if tokenizer is None:
-        return {"tokenizer.ggml.model": ("str", "no_vocab")}
+        return GgufText({"tokenizer.ggml.model": ("str", "no_vocab")})
     if tokenizer.vocab_size > size:
         raise TokenizerError(
             f"the tokenizer has {tokenizer.vocab_size} pieces and the model {size}", remedy=_REMEDY
@@ -78,7 +87,7 @@ def gguf_text(
     keys |= _ids(tokenizer, specials) | _ends(tokenizer)
     if template is not None:
         keys["tokenizer.chat_template"] = ("str", template.source)
-    return keys
+    return GgufText(keys, tuple(pieces.notes))
 
 
 def _no_words(reason: str) -> TokenizerError:
@@ -132,6 +141,8 @@ def _spelled_bytes(
     if unknown in pieces.texts:
         pieces.put(pieces.texts.index(unknown), unknown, _UNKNOWN, 0.0)
     prefix = _space_before(definition)
+    if prefix and (definition.get("pre_tokenizer") or {}).get("type") == "Metaspace":
+        pieces.notes.append("llama.cpp puts a space before every text, even one that has it")
     return {
         "tokenizer.ggml.model": ("str", "llama"),
         "tokenizer.ggml.pre": ("str", "default"),
@@ -155,19 +166,25 @@ def _space_before(definition: Mapping[str, Any]) -> bool:
 
 def _sentencepiece(tokenizer: SentencePieceTokenizer, pieces: _Pieces) -> dict[str, Typed]:
     model = tokenizer._model
-    kind, types = read_types(model.serialized_model_proto())
-    if kind != BPE:
+    facts = read_facts(model.serialized_model_proto())
+    if facts.kind != BPE:
         raise _no_words("it is not SentencePiece's BPE")
-    for token, sort in enumerate(types):
+    if facts.folds:
+        pieces.notes.append("llama.cpp keeps runs of spaces, of which this tokenizer makes one")
+    if facts.rewrites:
+        pieces.notes.append("llama.cpp does not normalize text, as this tokenizer does")
+    for token, sort in enumerate(facts.types):
         pieces.put(token, model.id_to_piece(token), sort, model.get_score(token))
     for text, added in tokenizer._tokens.items():
         if added.id is not None and pieces.types[added.id] not in (_UNKNOWN, _CONTROL):
             pieces.put(added.id, text, _CONTROL if added.special else _USER_DEFINED)
-    first = model.encode("a", out_type=str)
+    prefix = model.encode("a", out_type=str)[0].startswith("▁")
+    if prefix and not tokenizer._legacy:
+        pieces.notes.append("llama.cpp puts a space before text that follows a special token")
     return {
         "tokenizer.ggml.model": ("str", "llama"),
         "tokenizer.ggml.pre": ("str", "default"),
-        "tokenizer.ggml.add_space_prefix": ("bool", first[0].startswith("▁")),
+        "tokenizer.ggml.add_space_prefix": ("bool", prefix),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the `sentencepiece` library does not tell: the type of each piece, and of the model.
+"""What the `sentencepiece` library does not tell: types of pieces and model, and its normalizer.
 
 Wire format of protocol buffers: a key (field number · 8 + wire type), then a varint, 8 bytes, a
 length with bytes, or 4 bytes. Fields as in sentencepiece_model.proto (Kudo and Richardson 2018).
@@ -7,29 +7,52 @@ length with bytes, or 4 bytes. Fields as in sentencepiece_model.proto (Kudo and 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from puna.errors import TokenizerError
 
 BPE: Final = 2
-_PIECE, _TRAINER = 1, 2  # of the model
+_PIECE, _TRAINER, _NORMALIZER = 1, 2, 3  # of the model
 _TYPE = 3  # of a piece, and of the trainer: which model
+_CHARSMAP, _FOLD = 2, 4  # of the normalizer
 _NORMAL, _UNIGRAM = 1, 1  # what an absent field means
 
 
-def read_types(model: bytes) -> tuple[int, list[int]]:
-    """Return the model's type and the type of each piece, by id; both as the format numbers them.
+@dataclass(slots=True)
+class SpmFacts:
+    """The model's type and the type of each piece, by id, as the format numbers them.
+
+    `rewrites`: the normalizer replaces characters. `folds`: it makes one space of several.
+    """
+
+    kind: int
+    types: list[int]
+    rewrites: bool
+    folds: bool
+
+
+def read_facts(model: bytes) -> SpmFacts:
+    """Return what a serialized model says.
 
     Raises:
         TokenizerError: bytes that are no such message.
     """
-    kind, types = _UNIGRAM, []
+    facts = SpmFacts(_UNIGRAM, [], rewrites=False, folds=True)
     for number, value in _fields(model):
-        if number == _PIECE and isinstance(value, bytes):
-            types.append(_number(value, _NORMAL))
-        elif number == _TRAINER and isinstance(value, bytes):
-            kind = _number(value, kind)
-    return kind, types
+        if not isinstance(value, bytes):
+            continue
+        if number == _PIECE:
+            facts.types.append(_number(value, _NORMAL))
+        elif number == _TRAINER:
+            facts.kind = _number(value, facts.kind)
+        elif number == _NORMALIZER:
+            for inner, setting in _fields(value):
+                if inner == _CHARSMAP and isinstance(setting, bytes):
+                    facts.rewrites = bool(setting)
+                elif inner == _FOLD and isinstance(setting, int):
+                    facts.folds = bool(setting)
+    return facts
 
 
 def _number(message: bytes, absent: int) -> int:
