@@ -2,6 +2,7 @@
 
     python -m bench.gguf --llama-python /path/to/python      a table
     python -m bench.gguf --llama-python /path/to/python --json
+    python -m bench.gguf --llama-python /path/to/python --markdown docs/gguf_round_trip.md
 
 The other Python needs llama-cpp-python, built by clang 16 or GCC 13 and newer (GCC 12 breaks its
 AMX code). cria continues a text; a tiny random model of each family continues random ids. Puna
@@ -227,14 +228,56 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--llama-python", default=sys.executable, help="has llama-cpp-python")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", type=Path, help="write the page here")
     given = parser.parse_args()
     found = list(rows(given.llama_python))
+    if given.markdown:
+        given.markdown.write_text(markdown(found), encoding="utf-8")
     if given.json:
         print(json.dumps([asdict(row) for row in found], indent=2))
     else:
         show(found)
     bad = [r for r in found if not r.ids_equal or (r.level or 0) > 0.1 * r.spread]
     return int(bool(bad))
+
+
+def markdown(found: list[Row]) -> str:
+    """Return the page: one line a model, one column a type."""
+    cells = {(row.model, row.type): row for row in found}
+
+    def cell(row: Row) -> str:
+        level = "" if row.level is None else f" (level {row.level:.2g})"
+        return f"{row.agree}/{row.steps}{level}, {row.difference:.1e}"
+
+    texts = [row for row in found if row.ours is not None]
+    lines = [
+        "# The GGUF round trip",
+        "",
+        "Puna writes each model in each type; llama.cpp and Puna (in float32) continue the same",
+        "prompt on that file. A cell says how many greedy ids agree before the first parting, and",
+        "the largest difference of the logits behind the prompt. `level`: how far apart Puna holds",
+        "the two tokens where they part. llama.cpp rounds activations to bfloat16, float16 or",
+        "8 bits, as the type asks, so random models part where two tokens are level;",
+        "in f32 nothing is rounded.",
+        "",
+        "| Model | " + " | ".join(TYPES) + " |",
+        "|---|" + "---|" * len(TYPES),
+        *(
+            f"| {name} | " + " | ".join(cell(cells[name, kind]) for kind in TYPES) + " |"
+            for name in dict.fromkeys(row.model for row in found)
+        ),
+        "",
+        "The other models are random, of width 128. cria's texts, of both alike:"
+        if all(row.ours == row.theirs for row in texts)
+        else "The other models are random, of width 128. cria's texts, which are NOT all alike "
+        "(llama.cpp's first):",
+        "",
+        *((f"- {r.type}: {STORY}{(r.theirs or '').strip(chr(10))}") for r in texts),
+        "",
+        "Made by `python -m bench.gguf --llama-python … --markdown docs/gguf_round_trip.md`.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def show(found: list[Row]) -> None:
