@@ -6,13 +6,16 @@ import struct
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
+import hypothesis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from puna.errors import FormatError, PunaError, SourceError
-from puna.formats import read_gguf
+from puna.families import gguf_config, read_config
+from puna.formats import Gguf, TensorRef, read_gguf
 from puna.loading import load_parts, read_spec
 from puna.weights import open_checkpoint
 from tests.attacks.test_weights import check
@@ -278,3 +281,56 @@ def test_a_split_that_points_elsewhere(tmp_path: Path) -> None:
         part.write_bytes(file((two, at), (tensor("same", (4,)),)))
     with pytest.raises(FormatError, match="stands in two files"):
         read_gguf(part)
+
+
+NEEDED = {
+    "llama": ("attention.layer_norm_rms_epsilon", "feed_forward_length"),
+    "falcon": ("attention.layer_norm_epsilon", "feed_forward_length"),
+    "bloom": ("attention.layer_norm_epsilon",),
+    "gptneox": ("attention.layer_norm_epsilon", "feed_forward_length", "use_parallel_residual"),
+}
+SHARED = ("context_length", "embedding_length", "block_count", "attention.head_count")
+MORE = (
+    "attention.head_count_kv", "attention.key_length", "attention.value_length", "expert_count",
+    "expert_used_count", "rope.dimension_count", "rope.freq_base", "rope.scaling.type",
+    "rope.scaling.factor", "rope.scaling.original_context_length", "rope.scaling.attn_factor",
+    "attention.sliding_window", "attention.scale", "rope.scaling.llama3.factor",
+)  # fmt: skip
+SMALL = st.integers(0, 12) | st.sampled_from([64, 1 << 40, -1])
+REAL = st.floats() | st.sampled_from([1e-5, 1.0, 10_000.0, 5e-324])
+VALUES = (
+    SMALL | REAL | st.booleans() | st.sampled_from(["yarn", "linear", "none", ""]) | st.just([])
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    arch=st.sampled_from(sorted(NEEDED)),
+    whole=st.lists(st.integers(1, 12), min_size=6, max_size=6),
+    more=st.dictionaries(st.sampled_from((*MORE, *SHARED)), VALUES, max_size=5),
+    table=st.none() | st.lists(REAL, min_size=1, max_size=6),
+    split=st.booleans(),
+)
+def test_any_metadata_makes_a_spec_or_is_refused(
+    arch: str, whole: list[int], more: dict[str, object], table: list[float] | None, split: bool
+) -> None:
+    numbers = dict(zip((*SHARED, "feed_forward_length"), whole, strict=False))
+    values: dict[str, object] = {**numbers, **dict.fromkeys(NEEDED[arch], 1e-5)}
+    values |= {"feed_forward_length": whole[4], "use_parallel_residual": split, **more}
+    if arch == "bloom":
+        values["feed_forward_length"] = 4 * whole[1]
+    if arch != "gptneox":
+        del values["use_parallel_residual"]
+    metadata = {"general.architecture": arch} | {f"{arch}.{k}": v for k, v in values.items()}
+    shapes = {"token_embd.weight": (17, whole[1])}
+    if split:
+        shapes |= {"blk.0.attn_norm_2.weight": (4,), "blk.0.attn_q.bias": (4,)}
+    refs = {n: TensorRef(Path("m.gguf"), "F32", s, (0, 0)) for n, s in shapes.items()}
+    found = Gguf((Path("m.gguf"),), 3, metadata, refs)
+    try:
+        with mock.patch("puna.families.gguf.read_floats", return_value=table):
+            read_config(gguf_config(found))
+            hypothesis.event("a spec")
+    except PunaError as error:
+        hypothesis.event("refused")
+        assert len(str(error).splitlines()) <= 3

@@ -9,7 +9,7 @@ from typing import Any
 
 from puna.errors import ConfigError, FormatError
 from puna.families.gguf_archs import ARCHS, turns
-from puna.families.gguf_fields import GgufArch, Shapes, Typed, shortest
+from puna.families.gguf_fields import HEADS, WIDTH, GgufArch, Shapes, Typed, shortest
 from puna.families.gguf_rope import rope_factors
 from puna.families.keys import Keys
 from puna.families.table import NameTable
@@ -74,6 +74,12 @@ def gguf_config(found: Gguf, *, ignore_keys: Iterable[str] = ()) -> dict[str, An
         raise ConfigError(
             error.what, where=error.where or str(found.files[0]), remedy=error.remedy
         ) from error
+    except ArithmeticError as error:
+        raise ConfigError(
+            f"the numbers of the metadata make no model: {error}",
+            where=str(found.files[0]),
+            remedy=_REMEDY,
+        ) from error
 
 
 def config_of(
@@ -98,6 +104,11 @@ def config_of(
             remedy="give the file that holds the weights",
         )
     config: dict[str, Any] = {row.config: row.take(keys, ...) for row in arch.fields}
+    if own[HEADS.key] > own[WIDTH.key]:
+        raise ConfigError(
+            f"{own[HEADS.key]} attention heads are too many for a width of {own[WIDTH.key]}",
+            remedy=_REMEDY,
+        )
     config["vocab_size"] = embedding[0]
     config["rope_factors"] = table
     for key in ("vocab_size", *_INERT):

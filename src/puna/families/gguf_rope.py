@@ -69,8 +69,8 @@ def _llama3(
     keys: Keys, theta: float, dims: int, factors: Sequence[float], original: int | None
 ) -> dict[str, Any]:
     """Find the rule that gives this table; it is refused where none does."""
-    if len(factors) != dims // 2:
-        raise ConfigError(f"the rope table has {len(factors)} factors for {dims} dims")
+    if len(factors) != dims // 2 or not all(0 < f < math.inf for f in factors):
+        raise ConfigError(f"rope_freqs.weight is no table of {dims // 2} factors", remedy=_REMEDY)
     rules = [Llama3Scaling(max(factors), *_PUBLISHED)]
     if original is not None:
         rules.insert(0, Llama3Scaling(max(factors), *_PUBLISHED[:2], original))
