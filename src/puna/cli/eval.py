@@ -30,7 +30,7 @@ def eval_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, or a built-in name.
+        A folder with a checkpoint, a GGUF file, or a built-in name.
     task
         JSONL rows: `messages` or `prompt`, and `answer`, `choices`, `pattern` or `continuation`.
     max_tokens

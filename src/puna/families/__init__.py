@@ -35,8 +35,28 @@ from puna.families import (
     smollm3,
     starcoder2,
 )
+from puna.families.gguf import (
+    check_same,
+    config_of,
+    gguf_config,
+    gguf_metadata,
+    gguf_names,
+    gguf_rope_table,
+    known_architectures,
+    open_config,
+)
 from puna.families.keys import INERT, PAGE, Keys
-from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row, Slice, Transposed
+from puna.families.table import (
+    GroupedQKV,
+    Layout,
+    NameTable,
+    Place,
+    Raised,
+    RopePairs,
+    Row,
+    Slice,
+    Transposed,
+)
 from puna.spec import ModelSpec, count_parameters
 
 __all__ = [
@@ -45,12 +65,22 @@ __all__ = [
     "Layout",
     "NameTable",
     "Place",
+    "Raised",
+    "RopePairs",
     "Row",
     "Slice",
     "Transposed",
+    "check_same",
+    "config_of",
     "families",
+    "gguf_config",
+    "gguf_metadata",
+    "gguf_names",
+    "gguf_rope_table",
+    "known_architectures",
     "known_families",
     "name_table",
+    "open_config",
     "read_config",
     "saved_form",
 ]

@@ -115,6 +115,8 @@ class Keys:
         inside: the name of that object, for errors.
         inert: keys that may stay unread, each with its reason; those of a config by default, and
             none inside it.
+        where: the file, for errors.
+        remedy: what errors say about a value that is missing or wrong.
     """
 
     def __init__(
@@ -122,9 +124,13 @@ class Keys:
         values: Mapping[str, Any],
         inside: str = "",
         inert: Mapping[str, str] | None = None,
+        *,
+        where: str | None = "config.json",
+        remedy: str = "correct it, or get it again from where the model came from",
     ) -> None:
         self._values = values
         self._inside = f"{inside}." if inside else ""
+        self._where, self._remedy = where, remedy
         self._read: set[str] = set()
         self._inert = ({} if inside else INERT) if inert is None else inert
         self._inner: list[Keys] = []
@@ -260,7 +266,7 @@ class Keys:
                 raise ConfigError(
                     f"config key {self._inside + key!r} = {value!r:.80} is unknown "
                     "and could change what the model computes",
-                    where="config.json",
+                    where=self._where,
                     remedy=f"if you know that it does not, pass --ignore-key {key}; "
                     f"how a family learns a key: {PAGE}",
                 )
@@ -268,11 +274,8 @@ class Keys:
             inner.finish(ignored)
 
     def _wrong(self, key: str, reason: str) -> ConfigError:
-        return ConfigError(
-            f"config key {self._inside + key} {reason}",
-            where="config.json",
-            remedy="correct the file, or get it again from where the model came from",
-        )
+        what = f"config key {self._inside + key} {reason}"
+        return ConfigError(what, where=self._where, remedy=self._remedy)
 
 
 def _positive(value: Any) -> bool:

@@ -38,7 +38,8 @@ def load_into(
     filled: set[str] = set()
     homeless: list[str] = []
     total, done = sum(checkpoint.dtypes.values()), 0
-    for entry in join_stacks(checkpoint.entries(), table):
+    main = next(module.parameters()).dtype
+    for entry in join_stacks(checkpoint.entries(main), table):
         places = [place for place in table.by_theirs(entry.name) if place.ours in wanted]
         done += entry.size if entry.tensor.dtype.is_floating_point else 0
         if progress:
@@ -76,7 +77,7 @@ def _check(entry: Entry, parameter: Tensor, places: Sequence[Place]) -> None:
     if entry.tensor.shape != shape:
         raise WeightsError(
             f"tensor {entry.name!r:.120} has shape {list(entry.tensor.shape)}, "
-            f"but config.json asks for {list(shape)}",
+            f"but the config asks for {list(shape)}",
             where=str(entry.file),
             remedy="use config and weights of one revision",
         )

@@ -1,4 +1,4 @@
-"""Row orders of published tensors, there and back."""
+"""Row orders and offsets of stored tensors, there and back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from puna.families import GroupedQKV, Layout, Slice, Transposed
+from puna.families import GroupedQKV, Layout, Raised, RopePairs, Slice, Transposed
 
 
 def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
-    """Return a published tensor, or the part of it that a place names, in our row order.
+    """Return a stored tensor, or the part of it that a place names, in our row order.
 
     Fused projections [R, …] come out as all q, all k, all v. What needs no copy is a view.
     """
@@ -22,6 +22,10 @@ def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
             return tensor.T if tensor.ndim == 2 else tensor
         case Slice():
             return _rows_of(tensor[layout.index], layout)
+        case Raised():
+            return tensor - layout.by
+        case RopePairs():
+            return _swapped(tensor, layout.heads, -1, 2)
     ours = torch.empty_like(tensor)
     for their_part, our_part in _parts(tensor, ours, layout):
         our_part.copy_(their_part)
@@ -29,7 +33,7 @@ def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
 
 
 def to_theirs(tensor: Tensor, layout: Layout) -> Tensor:
-    """Return one of our tensors in the published row order; a `Slice` takes `assemble`."""
+    """Return one of our tensors in the stored row order; a `Slice` takes `assemble`."""
     match layout:
         case None:
             return tensor
@@ -37,6 +41,10 @@ def to_theirs(tensor: Tensor, layout: Layout) -> Tensor:
             return tensor.T if tensor.ndim == 2 else tensor
         case Slice():
             raise ValueError("a slice is no published tensor by itself")
+        case Raised():
+            return tensor.float() + layout.by
+        case RopePairs():
+            return _swapped(tensor, layout.heads, 2, -1)
     theirs = torch.empty_like(tensor)
     for their_part, our_part in _parts(theirs, tensor, layout):
         their_part.copy_(our_part)
@@ -66,6 +74,11 @@ def _rows_of(one: Tensor, layout: Slice) -> Tensor:
     """Return the rows that a slice takes of the expert it names, as a view."""
     one = one.T if layout.transposed and one.ndim == 2 else one
     return one[layout.start :: layout.step]
+
+
+def _swapped(tensor: Tensor, heads: int, outer: int, inner: int) -> Tensor:
+    rows = tensor.unflatten(0, (heads, outer, inner))  # type: ignore[no-untyped-call]
+    return rows.transpose(1, 2).reshape(tensor.shape)  # type: ignore[no-any-return]
 
 
 def _parts(theirs: Tensor, ours: Tensor, layout: GroupedQKV) -> Iterator[tuple[Tensor, Tensor]]:
