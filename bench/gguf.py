@@ -163,7 +163,7 @@ def continued(parts: Parts, ids: list[int], steps: int, stop: frozenset[int]) ->
     for _ in range(steps):
         ctx = Segments([len(ids) + len(said)])
         hidden = parts.model(torch.tensor([*ids, *said]), ctx.positions, ctx)
-        rows.append(parts.model.head(hidden[-1:])[0])
+        rows.append(parts.model.head(hidden[-1:], ctx.rows)[0])
         token = int(rows[-1].argmax())
         if token in stop:
             break

@@ -61,7 +61,7 @@ def model_of(config: Config, folder: Path, seed: int = 1) -> Parts:
 def logits(parts: Parts, count: int = 23) -> torch.Tensor:
     ids = torch.randint(parts.spec.vocab, (count,), generator=torch.Generator().manual_seed(2))
     ctx = Segments([count])
-    return parts.model.head(parts.model(ids, ctx.positions, ctx))
+    return parts.model.head(parts.model(ids, ctx.positions, ctx), ctx.rows)
 
 
 def parameters(parts: Parts) -> dict[str, torch.Tensor]:
@@ -262,7 +262,7 @@ def test_a_converters_llama_is_the_published_one(tmp_path: Path) -> None:
     ids = torch.arange(20)
     ctx = Segments([20])
     with torch.no_grad():
-        ours = parts.model.head(parts.model(ids, ctx.positions, ctx))
+        ours = parts.model.head(parts.model(ids, ctx.positions, ctx), ctx.rows)
         assert (reference(ids[None]).logits[0] - ours).abs().max() < 1e-4
 
 
