@@ -405,15 +405,20 @@ def load(
     dtype: DType = "auto",
     device: str = "auto",
     ignore_keys: Sequence[str] = (),
+    pull: bool = False,
 ) -> LanguageModel:
-    """Open a model folder or built-in name.
+    """Open a model: a built-in name, a folder, or one that was pulled from a hub.
+
+    No connection is made unless `pull` is set.
 
     Args:
-        model: a folder with a config.json and weights, or a built-in name.
-        adapter: a LoRA folder in PEFT's layout.
+        model: a folder with a config.json and weights, a built-in name, `ORG/NAME[@REVISION]`, or
+            a name of the catalog.
+        adapter: a LoRA folder in PEFT's layout, or the id of one.
         dtype: `auto` is the checkpoint's own.
         device: `auto` is CUDA where there is some.
         ignore_keys: config keys to pass over although they are unknown.
+        pull: whether to pull what is not on this disk.
 
     >>> import puna
     >>> lm = puna.load("cria")
@@ -421,7 +426,14 @@ def load(
     'stop'
     """
     return LanguageModel(
-        load_parts(model, adapter=adapter, dtype=dtype, device=device, ignore_keys=ignore_keys)
+        load_parts(
+            model,
+            adapter=adapter,
+            dtype=dtype,
+            device=device,
+            ignore_keys=ignore_keys,
+            pull=pull,
+        )
     )
 
 

@@ -13,7 +13,15 @@ from puna.adapter import read_adapter
 from puna.errors import UsageError
 from puna.families import NameTable, name_table, read_config
 from puna.model import Decoder, build
-from puna.source import Source, read_json, resolve
+from puna.source import (
+    Source,
+    compare_base,
+    read_json,
+    resolve,
+    resolve_adapter,
+    resolve_or_pull,
+    verify_source,
+)
 from puna.spec import ModelSpec
 from puna.text import (
     ChatTemplate,
@@ -25,6 +33,8 @@ from puna.text import (
 )
 from puna.weights import checkpoint_dtype, load_into, open_checkpoint
 
+# Passed as a key to ignore, it lets an adapter onto another base than it names.
+BASE_KEY = "base_model_name_or_path"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -39,7 +49,10 @@ class TextParts:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An opened model, piece by piece. `adapter` is the slot of the adapter it was opened with."""
+    """An opened model, piece by piece.
+
+    `adapter` is the slot of the adapter it was opened with; `notes` is what the user should know.
+    """
 
     source: Source
     config: Mapping[str, Any]
@@ -48,6 +61,7 @@ class Parts:
     model: Decoder
     text: TextParts
     adapter: int | None
+    notes: tuple[str, ...] = ()
 
 
 def read_spec(
@@ -59,8 +73,12 @@ def read_spec(
         SourceError, FormatError, ConfigError: what is not there or cannot be read exactly.
     """
     source = resolve(model)
+    return source, *_read_config(source, ignore_keys)
+
+
+def _read_config(source: Source, ignore_keys: Iterable[str]) -> tuple[dict[str, Any], ModelSpec]:
     config = read_json(source.path / "config.json", what="model config")
-    return source, config, read_config(config, ignore_keys=ignore_keys)
+    return config, read_config(config, ignore_keys=ignore_keys)
 
 
 def read_text(folder: Path, config: Mapping[str, Any]) -> TextParts:
@@ -82,31 +100,55 @@ def load_parts(
     dtype: DType = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
+    pull: bool = False,
+    on_pull: Callable[[int, int, str], None] | None = None,
+    on_check: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Parts:
-    """Open a model folder or built-in name, weights included.
+    """Open a model by whatever `puna.source.resolve` knows it by, weights included.
 
     Args:
-        model: a folder, or a built-in name such as `cria`.
-        adapter: a folder in PEFT's layout; its rows are used unless a request says otherwise.
+        model: a folder, the id of a pulled model, or a built-in name such as `cria`.
+        adapter: a folder in PEFT's layout, or the id of one that was pulled; its rows are used
+            unless a request says otherwise.
         dtype: what weights and activations are kept in; `auto` is the checkpoint's own.
         device: `auto` takes the first CUDA device if there is one.
         ignore_keys: config keys to pass over although they are unknown.
-        progress: called with (bytes done, bytes in all).
+        pull: whether to pull what is not on this disk.
+        on_pull: called with (bytes done, bytes in all, file) of a pull.
+        on_check: called with (bytes done, bytes in all) as digests are checked.
+        progress: called with (bytes done, bytes in all) as weights are read.
 
     Raises:
         PunaError: the branch of the tree that says which part is at fault.
     """
-    source, config, spec = read_spec(model, ignore_keys=ignore_keys)
-    checkpoint = open_checkpoint(source.path)
+    ignored = tuple(ignore_keys)
+    source = resolve_or_pull(model, on_bytes=on_pull) if pull else resolve(model)
+    verify_source(source, on_check)
+    config, spec = _read_config(source, ignored)
+    beside, notes = _find_adapter(adapter, source, ignored, pull)
+    checkpoint = open_checkpoint(source.weights or source.path)
     kind = _dtype(checkpoint_dtype(checkpoint) if dtype == "auto" else dtype)
     place = _device(device)
     table = name_table(spec)
     decoder = build(spec, dtype=kind)
     load_into(decoder, checkpoint, table, dtype=kind, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
-    slot = None if adapter is None else read_adapter(Path(adapter), decoder, table)
-    return Parts(source, config, spec, table, decoder, read_text(source.path, config), slot)
+    slot = None if beside is None else read_adapter(beside.path, decoder, table)
+    text = read_text(source.path, config)
+    return Parts(source, config, spec, table, decoder, text, slot, notes)
+
+
+def _find_adapter(
+    adapter: str | Path | None, model: Source, ignored: tuple[str, ...], pull: bool
+) -> tuple[Source | None, tuple[str, ...]]:
+    """Return where an adapter is, its digests checked, and a remark if it names another base."""
+    if adapter is None:
+        return None, ()
+    source = resolve_or_pull(adapter, "adapter") if pull else resolve_adapter(adapter)
+    verify_source(source)
+    remark = compare_base(source, model, insist=BASE_KEY not in ignored)
+    return source, (remark,) if remark else ()
 
 
 def _dtype(name: str) -> torch.dtype:

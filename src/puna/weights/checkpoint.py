@@ -48,11 +48,15 @@ class Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Open the weights of a folder: safetensors before `.bin`, one file before shards.
 
+    One file of weights may be given in place of the folder.
+
     Raises:
         SourceError: no weights, or a shard that is missing.
         FormatError: files that are not what they claim to be.
         WeightsError: an index that disagrees with its shards.
     """
+    if folder.is_file():
+        return _open((folder,), None)
     for single, index in zip(_SINGLE, _INDEX, strict=True):
         if (folder / single).is_file():
             return _open((folder / single,), None)
