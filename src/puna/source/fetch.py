@@ -73,11 +73,12 @@ def is_here(place: Place, file: HubFile, on_bytes: Callable[[int], None] | None 
 
 
 def bytes_to_fetch(place: Place, file: HubFile) -> int:
-    """Return how many bytes of a file are not on this disk yet."""
-    for path in (place.blob(file), place.partial(file)):
-        if path.is_file() and path.stat().st_size <= file.size:
-            return file.size - path.stat().st_size
-    return file.size
+    """Return how many bytes of a file that is not here are not on this disk in another form."""
+    blob, partial = place.blob(file), place.partial(file)
+    if not place.link(file).exists() and blob.is_file() and blob.stat().st_size == file.size:
+        return 0
+    begun = partial.stat().st_size if partial.is_file() else 0
+    return file.size - begun if begun <= file.size else file.size
 
 
 def fetch(place: Place, file: HubFile, on_bytes: Callable[[int], None]) -> None:
@@ -95,6 +96,8 @@ def fetch(place: Place, file: HubFile, on_bytes: Callable[[int], None]) -> None:
     # The lock that the library itself takes, so that other tools on this cache wait too.
     lock = place.cache / ".locks" / place.storage.name / f"{file.digest}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
+    if place.stop.is_set():
+        raise Stopped
     with WeakFileLock(lock):
         if not _is_good(blob, file):
             _gather(place, file, on_bytes)

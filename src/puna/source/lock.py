@@ -7,7 +7,6 @@ if a stranger had written it.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -124,7 +123,7 @@ def drop_files(repo: str, commit: str, names: set[str]) -> None:
             if commits:
                 _write(path, Lock(repo, revisions, commits))
             else:
-                shutil.rmtree(path.parent)
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
             f"cannot write the lock file: {error.strerror}", where=str(path)

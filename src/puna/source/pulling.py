@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 from puna.errors import FormatError, SourceError, StorageError
 from puna.home import hub_cache, hub_caches, offline
@@ -79,7 +82,7 @@ def pull(
     with hub_errors(name.repo, api.endpoint, revision):
         files = _with_shards(place, listing, choice)
         place, missing = _where(place, files, on_check)
-        _fetch_all(place, missing, on_bytes)
+        fetched = _fetch_all(place, missing, on_bytes)
         locked = {file.name: _locked(place, file, file in missing) for file in files}
         if place.cache == hub_cache():
             write_ref(place.cache, name.repo, revision, listing.commit)
@@ -87,7 +90,7 @@ def pull(
     entry = LockedCommit(str(place.cache), api.endpoint, now, listing.license, locked)
     enter_commit(name.repo, (revision,), listing.commit, entry)
     source = _found(replace(name, revision=listing.commit), files)
-    return Pulled(source, sum(f.size for f in files), sum(f.size for f in missing))
+    return Pulled(source, sum(f.size for f in files), fetched)
 
 
 def resolve_or_pull(
@@ -185,38 +188,57 @@ def _missing(
     return tuple(file for file in files if not is_here(place, file, count))
 
 
-def _fetch_all(place: Place, missing: tuple[HubFile, ...], on_bytes: OnBytes | None) -> None:
+def _fetch_all(place: Place, missing: tuple[HubFile, ...], on_bytes: OnBytes | None) -> int:
+    """Fetch files side by side; return the bytes that came."""
     total = sum({f.digest: bytes_to_fetch(place, f) for f in missing}.values())
     _check_space(place.cache, total)
-    done, guard = 0, threading.Lock()
+    done, came, guard = 0, 0, threading.Lock()
 
     def counter(name: str) -> Callable[[int], None]:
         def count(size: int) -> None:
-            nonlocal done
+            nonlocal done, came
             with guard:
                 done += size
+                came += max(size, 0)
                 if on_bytes:
                     on_bytes(max(done, 0), total, name)
 
         return count
 
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="pull") as pool:
-        running = [pool.submit(fetch, place, file, counter(file.name)) for file in missing]
-        try:
-            for future in as_completed(running):
-                future.result()
-        except BaseException:
-            _break_off(place)
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    place = replace(place, stop=threading.Event())
+    jobs = [partial(fetch, place, file, counter(file.name)) for file in missing]
+    try:
+        _side_by_side(jobs)
+    finally:
+        place.stop.set()  # ends what is still under way at its next chunk
+    return came
 
 
-def _break_off(place: Place) -> None:
-    """End every transfer now: waiting for a silent hub would hold up Ctrl-C."""
-    from huggingface_hub import close_session
+def _side_by_side(jobs: Iterable[Callable[[], None]]) -> None:
+    """Run jobs on a few threads; the first error is raised at once.
 
-    place.stop.set()
-    close_session()
+    The threads are daemons: one that waits for a silent hub holds up neither an error nor Ctrl-C.
+    """
+    waiting = deque(jobs)
+    number = len(waiting)
+    results: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def work() -> None:
+        with suppress(IndexError):
+            while True:
+                job = waiting.popleft()
+                try:
+                    job()
+                except BaseException as error:
+                    results.put(error)
+                    return
+                results.put(None)
+
+    for _ in range(min(_WORKERS, number)):
+        threading.Thread(target=work, name="pull", daemon=True).start()
+    for _ in range(number):
+        if error := results.get():
+            raise error
 
 
 def _check_space(cache: Path, needed: int) -> None:
