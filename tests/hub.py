@@ -63,6 +63,23 @@ class Faults:
     ignore_range: bool = False
 
 
+# Pages by path: groups, then the body of the request, are what each handler is given.
+_REPO = r"([^/]+/[^/]+)"
+_ROUTES = (
+    (r"/storage/([0-9a-f]+)/(.+)", "_send_file"),
+    (r"/upload/([0-9a-f]+)", "_upload"),
+    (r"/api/repos/create", "_create"),
+    (r"/api/validate-yaml", "_validate"),
+    (rf"/api/models/{_REPO}/preupload/[^/]+", "_preupload"),
+    (rf"/{_REPO}\.git/info/lfs/objects/batch", "_batch"),
+    (rf"/api/models/{_REPO}/commit/([^/]+)", "_commit"),
+    (rf"/api/models/{_REPO}", "_info"),
+    (rf"/api/models/{_REPO}/revision/(.+)", "_info"),
+    (rf"/api/models/{_REPO}/tree/(.+)", "_tree"),
+    (rf"/{_REPO}/resolve/([^/]+)/(.+)", "_resolve"),
+)
+
+
 class Hub:
     """The server, its repositories, its faults, and what it was asked."""
 
@@ -144,25 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _route(self, path: str, body: bytes) -> None:
-        if path.startswith("/storage/"):
-            return self._send_file(path.split("/")[2], path.split("/", 3)[3])
-        if path.startswith("/upload/"):
-            self.hub.uploads[path.rsplit("/", 1)[1]] = body
-            return self._json({})
-        if path == "/api/repos/create":
-            return self._create(json.loads(body))
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/[^/]+", path):
-            return self._preupload(json.loads(body))
-        if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
-            return self._batch(json.loads(body))
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", path):
-            return self._commit(found[1], found[2], body)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
-            return self._info(found[1], found[2] or "main")
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/(.+)", path):
-            return self._tree(found[1], found[2])
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            return self._resolve(found[1], found[2], found[3])
+        for pattern, name in _ROUTES:
+            if found := re.fullmatch(pattern, path):
+                return getattr(self, name)(*found.groups(), *([body] if body else []))
         return self._json({"error": "no such page"}, 404)
 
     def _repo(self, name: str, revision: str, *, listing: bool = False) -> tuple[Repo, str] | None:
@@ -191,7 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.hub.faults
         return faults.digests.get(name, digest), faults.sizes.get(name, len(data)), large
 
-    def _info(self, name: str, revision: str) -> None:
+    def _upload(self, digest: str, body: bytes) -> None:
+        self.hub.uploads[digest] = body
+        self._json({})
+
+    def _validate(self, _: bytes) -> None:
+        self._json({"errors": [], "warnings": []})
+
+    def _info(self, name: str, revision: str = "main") -> None:
         found = self._repo(name, revision, listing=True)
         if found is None:
             return
@@ -285,7 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
             if rate:
                 time.sleep(len(piece) / rate)
 
-    def _create(self, wanted: dict[str, Any]) -> None:
+    def _create(self, body: bytes) -> None:
+        wanted = json.loads(body)
         if (
             self.hub.token is None
             or self.headers.get("Authorization") != f"Bearer {self.hub.token}"
@@ -305,7 +314,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.add(name, {".gitattributes": b""}, private=private)
         return self._json(url)
 
-    def _preupload(self, wanted: dict[str, Any]) -> None:
+    def _preupload(self, _: str, body: bytes) -> None:
         files = [
             {
                 "path": file["path"],
@@ -313,13 +322,13 @@ class _Handler(BaseHTTPRequestHandler):
                 "shouldIgnore": False,
                 "oid": None,
             }
-            for file in wanted["files"]
+            for file in json.loads(body)["files"]
         ]
         self._json({"files": files})
 
-    def _batch(self, wanted: dict[str, Any]) -> None:
+    def _batch(self, _: str, body: bytes) -> None:
         objects = []
-        for thing in wanted["objects"]:
+        for thing in json.loads(body)["objects"]:
             href = f"{self.hub.endpoint}/upload/{thing['oid']}"
             objects.append({**thing, "actions": {"upload": {"href": href}}})
         self._json({"transfer": "basic", "objects": objects})

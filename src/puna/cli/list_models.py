@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from puna.cli.show import out, print_json
@@ -32,23 +33,31 @@ def list_command(
 
     items = inventory()
     if json:
-        print_json([{**asdict(item), "path": str(item.path)} for item in items])
+        print_json(
+            [{**asdict(item), "path": str(item.path), "place": item.place} for item in items]
+        )
         return
-    table = Table(title="models on this disk", title_justify="left")
-    for column in ("model", "from", "size", "license", "revision", "pulled"):
-        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
+    table = Table(title="models on this disk", title_justify="left", box=SIMPLE_HEAD)
+    width = max(len(item.name) for item in items)
+    table.add_column("model", min_width=width, overflow="fold")
+    table.add_column("from", min_width=9)
+    table.add_column("size", min_width=7, justify="right")
+    table.add_column("license", overflow="fold")
+    table.add_column("revision", min_width=8)
+    table.add_column("pulled", min_width=10)
     for item in items:
         table.add_row(
             item.name,
             item.kind,
             human_bytes(item.size),
-            item.license or "none stated",
-            (item.revision or "")[:12],
+            (item.license or "none stated")[:60],
+            (item.revision or "")[:8],
             (item.pulled or "")[:10],
         )
     out.print(table)
-    places = dict.fromkeys(str(item.path.parent) for item in items if item.kind != "built in")
-    if not places:
+    for place in dict.fromkeys(item.place for item in items if item.place):
+        out.print(f"kept in {place}", style="dim", soft_wrap=True)
+    if len(items) == 1:
         out.print("try: puna list --catalog, then puna pull NAME", style="dim")
 
 
@@ -59,7 +68,7 @@ def _catalog(json: bool) -> None:
     if json:
         print_json([asdict(entry) for entry in entries])
         return
-    table = Table(title="well-known models: puna pull NAME", title_justify="left")
+    table = Table(title="well-known models: puna pull NAME", title_justify="left", box=SIMPLE_HEAD)
     for column in ("name", "parameters", "license", "good for"):
         right = column == "parameters"
         table.add_column(column, justify="right" if right else "left", overflow="fold")

@@ -95,9 +95,10 @@ def bars() -> Iterator[Callable[[str, str], Update]]:
 
 def with_file(update: Update) -> Callable[[int, int, str], None]:
     """Return a callback for transfers: bytes done, bytes in all, and the file that moved last."""
+    from puna.source import human_bytes
 
     def show(done: int, total: int, name: str) -> None:
-        update(done, total, name)
+        update(done, total, f"{human_bytes(done)} of {human_bytes(total)}  {name}")
 
     return show
 

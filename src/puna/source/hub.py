@@ -69,15 +69,21 @@ def read_listing(api: HfApi, repo: str, revision: str) -> Listing:
     """
     where = f"{api.endpoint}/{repo}"
     with hub_errors(repo, api.endpoint, revision):
-        info = retrying(
-            lambda: api.model_info(repo, revision=revision, files_metadata=True, timeout=_TIMEOUT)
-        )
+        info = retrying(lambda: _model_info(api, repo, revision))
         commit = check_commit(info.sha, where=where)
         files = [_sibling(sibling, where) for sibling in info.siblings or ()]
         if any(file is None for file in files):
             tree = retrying(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit)))
             files = [_entry(entry, where) for entry in tree if hasattr(entry, "blob_id")]
     return Listing(repo, commit, _license(info), {file.name: file for file in files if file})
+
+
+def _model_info(api: HfApi, repo: str, revision: str) -> Any:
+    """Return what the hub says of a revision, digests included where it gives them whole."""
+    try:
+        return api.model_info(repo, revision=revision, files_metadata=True, timeout=_TIMEOUT)
+    except (KeyError, TypeError):  # a mirror that lists large files in a form of its own
+        return api.model_info(repo, revision=revision, timeout=_TIMEOUT)
 
 
 def retrying(

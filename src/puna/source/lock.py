@@ -67,10 +67,7 @@ def read_lock(repo: str) -> Lock:
     path = lock_path(repo)
     if not path.is_file():
         return Lock(repo)
-    lock = _parse(read_json(path, what="lock file"), path)
-    if lock.repo != repo:
-        raise _broken(path, f"it is of {lock.repo!r:.80}")
-    return lock
+    return _parse(read_json(path, what="lock file"), path)
 
 
 def all_locks() -> list[Lock]:
@@ -164,7 +161,9 @@ def _parse(value: Mapping[str, Any], path: Path) -> Lock:
         check_commit(commit, where=str(path)): _commit(body, path)
         for commit, body in commits.items()
     }
-    if not set(revisions.values()) <= set(parsed):
+    if path != lock_path(repo):
+        raise _broken(path, f"it is of {repo!r:.80}")
+    if not all(isinstance(commit, str) and commit in parsed for commit in revisions.values()):
         raise _broken(path, "a revision names a commit that is not there")
     return Lock(repo, revisions, parsed)
 

@@ -172,7 +172,7 @@ def _layer(entry: Any, path: Path, store: Path) -> _Layer:
             f"a layer of the manifest has the digest {digest!r:.80} and size {size!r:.30}",
             where=str(path),
         )
-    names = (f"sha256-{found[1]}", f"sha256:{found[1]}")  # the second is of versions before 0.1.30
+    names = (f"sha256-{found[1]}", f"sha256:{found[1]}")  # the second is of old versions
     blob = next((b for b in (store / "blobs" / n for n in names) if b.is_file()), None)
     if blob is None or blob.stat().st_size != size:
         raise SourceError(
@@ -190,9 +190,10 @@ def _source(
     if host := config.get("remote_host"):
         raise SourceError(f"{name} is a model that runs at {host}; no weights are here")
     kinds = [layer.kind for layer in layers]
-    if "tensor" in kinds or config.get("model_format") not in {None, "", "gguf"}:
+    form = "single tensors" if "tensor" in kinds else config.get("model_format") or "gguf"
+    if form != "gguf":
         raise SourceError(
-            f"{name} is stored as {config.get('model_format') or 'tensors'!r:.40}, not as GGUF",
+            f"{name} is stored as {form!r:.40}, not as GGUF",
             where=str(path),
             remedy="pull the model from a hub instead: puna pull ORG/NAME",
         )
@@ -259,8 +260,9 @@ def _text(layer: _Layer) -> str:
 
 
 def _first_line(licenses: tuple[str, ...]) -> str | None:
+    """Return how the first license calls itself; a short first line is half a name."""
     lines = [line.strip() for text in licenses[:1] for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:2])[:100] or None
+    return " ".join(lines[: 2 if lines and len(lines[0]) < 25 else 1])[:100] or None
 
 
 def _newer(what: str, path: Path) -> FormatError:

@@ -26,6 +26,13 @@ class Item:
     pulled: str | None
     path: Path
 
+    @property
+    def place(self) -> str | None:
+        """The cache or store that holds it; None for what ships inside."""
+        if self.kind == "built in":
+            return None
+        return str(self.path.parents[4 if self.kind == "ollama" else 2])
+
 
 def inventory() -> list[Item]:
     """Return every model on this disk.
