@@ -112,13 +112,13 @@ def test_what_is_not_ours_is_not_removed(tmp_path: Path) -> None:
         plan_removal("no such thing")
 
 
-def test_what_a_broken_pull_left_is_removed(hub: Hub, tiny_files: Files) -> None:
-    hub.add("org/tiny", tiny_files)
-    hub.faults.sizes["model.safetensors"] = len(tiny_files["model.safetensors"]) + 5
+def test_what_a_broken_pull_left_is_removed(hub: Hub) -> None:
+    hub.add("org/m", {"m.gguf": b"GGUF" * 1000})
+    hub.faults.sizes["m.gguf"] = 4005
     with pytest.raises(PunaError):
-        pull("org/tiny")
-    plan = plan_removal("org/tiny")
-    assert plan.size == len(tiny_files["model.safetensors"])
+        pull("org/m")
+    plan = plan_removal("org/m")
+    assert plan.size == 4000
     remove(plan)
     assert not list(home().rglob("*.incomplete"))
 
