@@ -20,6 +20,8 @@ from tests.hub import Hub, sha256
 from tests.source.conftest import ROOT, Puna, said
 
 SIZE = 6 << 20
+WEIGHTS = random.Random(7).randbytes(SIZE)
+BLOB = sha256(WEIGHTS)
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def big(hub: Hub, tiny_files: dict[str, bytes]) -> dict[str, bytes]:
     files = {
         "config.json": tiny_files["config.json"],
         "README.md": tiny_files["README.md"],
-        "model.safetensors": random.Random(7).randbytes(SIZE),
+        "model.safetensors": WEIGHTS,
     }
     hub.add("org/big", files)
     return files
@@ -47,7 +49,7 @@ def start() -> subprocess.Popen[bytes]:
 def partial() -> int:
     """Return the bytes of the large file that are on the disk, unfinished."""
     blobs = storage(Path(os.environ["PUNA_HOME"]) / "hub", "org/big") / "blobs"
-    found = blobs / f"{sha256(random.Random(7).randbytes(SIZE))}.incomplete"
+    found = blobs / f"{BLOB}.incomplete"
     return found.stat().st_size if found.is_file() else 0
 
 
@@ -147,7 +149,7 @@ def test_ctrl_c_ends_a_pull_at_once_and_keeps_what_came(hub: Hub, big: dict[str,
     assert "interrupted" in err
     assert "Traceback" not in err
     assert out == ""
-    assert 100_000 <= partial() < SIZE
+    assert 100_000 <= partial() < SIZE, [*Path(os.environ["PUNA_HOME"]).rglob("*")]
 
 
 def test_a_disk_that_fills_is_an_error_and_loses_nothing(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from puna.errors import FormatError, SourceError, StorageError
 from puna.home import hub_cache, hub_caches, offline
@@ -236,9 +236,12 @@ def _side_by_side(jobs: Iterable[Callable[[], None]]) -> None:
 
     for _ in range(min(_WORKERS, number)):
         threading.Thread(target=work, name="pull", daemon=True).start()
-    for _ in range(number):
-        if error := results.get():
-            raise error
+    while number:
+        # With a timeout: a Ctrl-C that the system hands to another thread wakes no endless wait.
+        with suppress(Empty):
+            if error := results.get(timeout=0.2):
+                raise error
+            number -= 1
 
 
 def _check_space(cache: Path, needed: int) -> None:
