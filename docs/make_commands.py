@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("", "inspect", "generate", "chat", "tune", "eval", "serve")
+COMMANDS = (
+    *("", "inspect", "generate", "chat", "tune", "eval", "serve"),
+    *("pull", "list", "show", "rm", "merge", "push"),
+)
 
 
 def help_of(command: str) -> str:

@@ -475,15 +475,20 @@ def load(
     dtype: DType = "auto",
     device: str = "auto",
     ignore_keys: Sequence[str] = (),
+    pull: bool = False,
 ) -> LanguageModel:
-    """Open a model folder, GGUF file or built-in name.
+    """Open a model: a built-in name, a folder, a GGUF file, or one that was pulled from a hub.
+
+    No connection is made unless `pull` is set.
 
     Args:
-        model: a folder with a config.json and weights, a GGUF file, or a built-in name.
-        adapter: a LoRA folder in PEFT's layout.
+        model: a folder with a config.json and weights, a GGUF file, a built-in name,
+            `ORG/NAME[@REVISION]`, or a name of the catalog or of Ollama's store.
+        adapter: a LoRA folder in PEFT's layout, or the id of one.
         dtype: `auto` is the checkpoint's own, and bfloat16 for quantized weights (GGUF).
         device: `auto` is CUDA where there is some.
         ignore_keys: config keys to pass over although they are unknown.
+        pull: whether to pull what is not on this disk.
 
     Raises:
         PunaError: the branch of the tree that says which part is at fault.
@@ -494,7 +499,14 @@ def load(
     'stop'
     """
     return LanguageModel(
-        load_parts(model, adapter=adapter, dtype=dtype, device=device, ignore_keys=ignore_keys)
+        load_parts(
+            model,
+            adapter=adapter,
+            dtype=dtype,
+            device=device,
+            ignore_keys=ignore_keys,
+            pull=pull,
+        )
     )
 
 

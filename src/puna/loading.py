@@ -15,7 +15,14 @@ from puna.errors import UsageError
 from puna.families import NameTable, gguf_names, name_table, open_config, read_config
 from puna.formats import Gguf
 from puna.model import Decoder, build
-from puna.source import Source, resolve
+from puna.source import (
+    Source,
+    compare_base,
+    resolve,
+    resolve_adapter,
+    resolve_or_pull,
+    verify_source,
+)
 from puna.spec import ModelSpec
 from puna.text import (
     ChatTemplate,
@@ -29,6 +36,8 @@ from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf
 
 # What files made for ids alone say in place of a vocabulary.
 _NO_VOCABULARY = ("no_vocab", "none")
+# Passed as a key to ignore, it lets an adapter onto another base than it names.
+BASE_KEY = "base_model_name_or_path"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -43,9 +52,10 @@ class TextParts:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An opened model, piece by piece. `adapter` is the slot of the adapter it was opened with.
+    """An opened model, piece by piece.
 
-    `gguf` is the header of the file where it is one.
+    `adapter` is the slot of the adapter it was opened with, `gguf` the header of the file where it
+    is one; `notes` is what the user should know.
     """
 
     source: Source
@@ -56,6 +66,7 @@ class Parts:
     text: TextParts
     adapter: int | None
     gguf: Gguf | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +85,10 @@ def read_spec(model: str | Path, *, ignore_keys: Iterable[str] = ()) -> Descript
     Raises:
         SourceError, FormatError, ConfigError: what is not there or cannot be read exactly.
     """
-    source = resolve(model)
-    ignored = tuple(ignore_keys)
+    return _described(resolve(model), tuple(ignore_keys))
+
+
+def _described(source: Source, ignored: tuple[str, ...]) -> Description:
     config, found = open_config(source.path, ignore_keys=ignored)
     return Description(source, config, read_config(config, ignore_keys=ignored), found)
 
@@ -126,25 +139,37 @@ def load_parts(
     dtype: DType = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
+    pull: bool = False,
+    on_pull: Callable[[int, int, str], None] | None = None,
+    on_check: Callable[[int, int], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Parts:
-    """Open a model folder, GGUF file or built-in name, weights included.
+    """Open a model by whatever `puna.source.resolve` knows it by, weights included.
 
     Args:
-        model: a folder, a GGUF file, or a built-in name such as `cria`.
-        adapter: a folder in PEFT's layout; its rows are used unless a request says otherwise.
+        model: a folder, a GGUF file, the id of a pulled model, or a built-in name such as `cria`.
+        adapter: a folder in PEFT's layout, or the id of one that was pulled; its rows are used
+            unless a request says otherwise.
         dtype: what weights and activations are kept in; `auto` is the checkpoint's own, and
             bfloat16 where most of its weights are quantized (GGUF).
         device: `auto` takes the first CUDA device if there is one.
         ignore_keys: config keys to pass over although they are unknown.
-        progress: called with (bytes done, bytes in all).
+        pull: whether to pull what is not on this disk.
+        on_pull: called with (bytes done, bytes in all, file) of a pull.
+        on_check: called with (bytes done, bytes in all) as digests are checked.
+        progress: called with (bytes done, bytes in all) as weights are read.
 
     Raises:
         PunaError: the branch of the tree that says which part is at fault.
     """
-    opened = read_spec(model, ignore_keys=ignore_keys)
-    source, config, spec, gguf = opened.source, opened.config, opened.spec, opened.gguf
-    checkpoint = open_checkpoint(source.path) if gguf is None else open_gguf(gguf)
+    ignored = tuple(ignore_keys)
+    source = resolve_or_pull(model, on_bytes=on_pull) if pull else resolve(model)
+    verify_source(source, on_check)
+    opened = _described(source, ignored)
+    config, spec, gguf = opened.config, opened.spec, opened.gguf
+    beside, notes = _find_adapter(adapter, source, ignored, pull)
+    weights = source.weights or source.path
+    checkpoint = open_checkpoint(weights) if gguf is None else open_gguf(gguf)
     kind = _dtype(checkpoint_dtype(checkpoint) if dtype == "auto" else dtype)
     place = _device(device)
     table = name_table(spec)
@@ -152,9 +177,21 @@ def load_parts(
     stored = table if gguf is None else gguf_names(spec)
     load_into(decoder, checkpoint, stored, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
-    slot = None if adapter is None else read_adapter(Path(adapter), decoder, table)
+    slot = None if beside is None else read_adapter(beside.path, decoder, table)
     text = read_text(source.path, config, gguf)
-    return Parts(source, config, spec, table, decoder, text, slot, gguf)
+    return Parts(source, config, spec, table, decoder, text, slot, gguf, notes)
+
+
+def _find_adapter(
+    adapter: str | Path | None, model: Source, ignored: tuple[str, ...], pull: bool
+) -> tuple[Source | None, tuple[str, ...]]:
+    """Return where an adapter is, its digests checked, and a remark if it names another base."""
+    if adapter is None:
+        return None, ()
+    source = resolve_or_pull(adapter, "adapter") if pull else resolve_adapter(adapter)
+    verify_source(source)
+    remark = compare_base(source, model, insist=BASE_KEY not in ignored)
+    return source, (remark,) if remark else ()
 
 
 def _dtype(name: str) -> torch.dtype:

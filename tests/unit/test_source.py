@@ -33,7 +33,7 @@ def test_every_builtin_name_has_a_config() -> None:
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ("tiiuae/falcon-7b", "downloaded to a folder first"),
+        ("tiiuae/falcon-7b", "puna pull tiiuae/falcon-7b"),
         ("", "holds no config.json"),
         ("x" * 5000, "too long"),
         ("a\0b", "no model"),

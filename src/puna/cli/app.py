@@ -21,7 +21,8 @@ app = App(
     Start with `puna chat`: it talks to cria, the baby llama that ships inside. Every command has
     `--help` with an example and `--json` for machines.
     """,
-    help_epilogue="MODEL is a folder with a checkpoint, a GGUF file, or the built-in name `cria`.",
+    help_epilogue="MODEL is a folder with a checkpoint, a GGUF file, the built-in name `cria`, the "
+    "id of a model that was pulled, or a name of Ollama's store.",
 )
 # How torch says that memory ran out, on a processor and on a card.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -51,14 +52,40 @@ _COMMANDS = {
         "Write a model as a GGUF file for llama.cpp, or as safetensors.",
         "puna export cria --type q8_0 --out cria-q8_0.gguf",
     ),
+    "pull": (
+        "Pull a model from a hub to this disk.",
+        "puna pull smollm2",
+    ),
+    "list": (
+        "Show which models are on this disk, or which are well known.",
+        "puna list --catalog",
+    ),
+    "show": (
+        "Show what a model is: license, files, what it was trained on and is good for.",
+        "puna show smollm2",
+    ),
+    "rm": (
+        "Remove a pulled model from this disk.",
+        "puna rm HuggingFaceTB/SmolLM2-135M-Instruct --yes",
+    ),
+    "merge": (
+        "Merge an adapter into its model and save the whole.",
+        "puna merge cria --adapter runs/triage/adapter --out triage-model",
+    ),
+    "push": (
+        "Push a model or an adapter to a hub, private unless said otherwise.",
+        "puna push triage-model my-name/triage-model",
+    ),
     "serve": (
         "Serve a model over HTTP as the OpenAI SDK speaks it.",
         "puna serve cria --adapter runs/triage/adapter --port 8000 --api-key secret",
     ),
 }
+# Modules that cannot be called as their command is.
+_MODULES = {"list": "list_models", "show": "show_model"}
 for _name, (_summary, _example) in _COMMANDS.items():
     app.command(
-        f"puna.cli.{_name}:{_name}_command",
+        f"puna.cli.{_MODULES.get(_name, _name)}:{_name}_command",
         name=_name,
         help=f"{_summary}\n\nExample: `{_example}`",
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from puna.cli.show import bars
+from puna.cli.show import bars, note, with_file
 
 if TYPE_CHECKING:
     from puna.generate import LanguageModel
@@ -29,8 +28,10 @@ TEXT = Parameter(allow_leading_hyphen=True, validator=_not_a_flag)
 class Opening:
     """How to open the model."""
 
-    adapter: Path | None = None
-    "A LoRA folder in PEFT's layout."
+    adapter: str | None = None
+    "A LoRA folder in PEFT's layout, or the id of one."
+    pull: Annotated[bool, Parameter(negative=())] = False
+    "Pull what is not on this disk; without it no connection is made."
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "What weights are kept in; auto is the checkpoint's own, bfloat16 for a quantized GGUF."
     device: str = "auto"
@@ -50,8 +51,13 @@ class Opening:
                 dtype=self.dtype,
                 device=self.device,
                 ignore_keys=self.ignore_key,
+                pull=self.pull,
+                on_pull=with_file(bar("pulling", "B")),
+                on_check=bar("checking", "B"),
                 progress=bar("loading", "B"),
             )
+        for remark in parts.notes:
+            note(remark)
         return LanguageModel(parts)
 
 

@@ -23,6 +23,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from puna.errors import UsageError
+
 
 class Update(Protocol):
     """Move a bar to `done` of `total` (None: not known yet), with a remark beside it."""
@@ -117,6 +119,31 @@ def bars() -> Iterator[Callable[[str, str], Update]]:
         timer.join()
         if shown.live.is_started:
             shown.stop()
+
+
+def with_file(update: Update) -> Callable[[int, int, str], None]:
+    """Return a callback for transfers: bytes done, bytes in all, and the file that moved last."""
+    from puna.source import human_bytes
+
+    def show(done: int, total: int, name: str) -> None:
+        update(done, total, f"{human_bytes(done)} of {human_bytes(total)}  {name}")
+
+    return show
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on the terminal, unless `yes` was said.
+
+    Raises:
+        UsageError: the answer is no, or there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is nobody to ask", remedy="pass --yes")
+    answer = err.input(Text(f"{question} [y/N] "))
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise UsageError("nothing was done")
 
 
 def _short(number: float) -> str:

@@ -1,27 +1,21 @@
-"""Folders and built-in names; hub ids are refused with the way out."""
+"""From what a user names to the files of a model; no connection is ever made here."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from puna.errors import FormatError, SourceError
+from puna.errors import SourceError
 from puna.formats import find_gguf
+from puna.source.catalog import catalog_id
+from puna.source.digest import verify_files
+from puna.source.names import HubName, parse_hub_name
+from puna.source.ollama import find_ollama, read_ollama
+from puna.source.pulled import find_hub_model, pull_command
+from puna.source.record import Source
 
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
-_JSON_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A model's name, and the folder that holds its files, or its one GGUF file."""
-
-    name: str
-    path: Path
+_STANDARD = {"model.safetensors", "pytorch_model.bin"}
+_OLLAMA = ("ollama://", "ollama:")
 
 
 def builtin_names() -> tuple[str, ...]:
@@ -30,119 +24,138 @@ def builtin_names() -> tuple[str, ...]:
 
 
 def resolve(model: str | Path) -> Source:
-    """Find a model: a built-in name, a folder that holds a config.json, or a GGUF file.
+    """Find a model by what a user calls it, on this disk only.
 
-    A folder without a config.json stands for the one GGUF model in it.
+    In this order: a built-in name; a folder with a config.json, or a file of weights; the id of a
+    hub (`ORG/NAME[@REVISION][:GGUF]`) that was pulled or lies in the user's Hugging Face cache; a
+    name of the catalog that was pulled; a name of Ollama's store, which `ollama:NAME` means always.
 
     Raises:
-        SourceError: nothing of that name, a folder without a model, or one with several.
+        SourceError: nothing of that name here; says what would bring it.
+        FormatError: a store or lock file that is broken or too new.
     """
     if isinstance(model, str) and model in builtin_names():
-        return Source(model, _BUILTIN / model)
+        return Source(model, _BUILTIN / model, kind="builtin")
+    if isinstance(model, str) and model.startswith(_OLLAMA):
+        return read_ollama(model.removeprefix(_OLLAMA[0]).removeprefix(_OLLAMA[1]))
+    if found := _on_disk(model, "config.json", "a checkpoint"):
+        return found
+    hub, catalog = parse_hub_name(str(model)), catalog_id(str(model))
+    for name in (hub, parse_hub_name(catalog) if catalog else None):
+        if name and (source := find_hub_model(name)):
+            return source
+    if isinstance(model, str) and (ollama := find_ollama(model)):
+        return ollama
+    raise _nothing(model, hub, catalog)
+
+
+def resolve_adapter(adapter: str | Path) -> Source:
+    """Find an adapter: a folder with an adapter_config.json, or an id that was pulled.
+
+    Raises:
+        SourceError: nothing of that name here; says what would bring it.
+    """
+    if found := _on_disk(adapter, "adapter_config.json", "an adapter"):
+        return found
+    name = parse_hub_name(str(adapter))
+    if name and (source := find_hub_model(name, "adapter")):
+        return source
+    raise SourceError(
+        f"there is no adapter {str(adapter)!r:.120}",
+        remedy=_pull_hint(name) if name else "give its folder, or the id of one that was pulled",
+    )
+
+
+def verify_source(source: Source, on_progress: object = None) -> None:
+    """Check the files of a pulled or stored model against their digests.
+
+    What was hashed before and did not change since is not hashed again. Folders of the user have
+    no digests, and nothing is checked.
+
+    Args:
+        source: from `resolve`.
+        on_progress: called with bytes done and in all.
+
+    Raises:
+        SourceError: a file that changed or is missing.
+    """
+    if source.files:
+        remedy = (
+            f"ollama pull {source.name}" if source.kind == "ollama" else f"puna pull {source.name}"
+        )
+        verify_files(
+            source.root,
+            source.files,
+            name=source.name,
+            remedy=f"if you did not change it: {remedy}",
+            on_progress=on_progress if callable(on_progress) else None,
+        )
+
+
+def _on_disk(model: str | Path, mark: str, what: str) -> Source | None:
+    """Return the source of a path, or None where there is nothing."""
     try:
         path = Path(model).expanduser()
-        if (path / "config.json").is_file():
+        if (path / mark).is_file():
             return Source(path.resolve().name, path)
         if path.is_dir():
-            return _only_gguf(path)
-        if path.suffix == ".gguf" and path.is_file():
-            return Source(path.stem, path)
-        if path.exists():
-            raise SourceError(
-                f"{path} is a file",
-                remedy="give a GGUF file, or the folder that holds its config.json",
-            )
+            return _only_gguf(path, mark, what)
+        return _single_file(path) if path.exists() else None
     except (OSError, RuntimeError) as error:  # a name too long, a folder barred, no such home
         reason = getattr(error, "strerror", None) or error
         raise SourceError(
             f"cannot open {str(model)!r:.120}: {reason}",
             remedy="give a folder that can be read, or a built-in name",
         ) from error
-    raise SourceError(
-        f"there is no model {str(model)!r:.120}",
-        remedy=f"give a folder, or a built-in name: {', '.join(builtin_names())}; "
-        "a model of a hub must be downloaded to a folder first",
-    )
+    except ValueError:  # a NUL
+        return None
 
 
-def _only_gguf(folder: Path) -> Source:
+def _only_gguf(folder: Path, mark: str, what: str) -> Source:
     models = find_gguf(folder)
-    if len(models) == 1:
-        return Source(models[0].stem, models[0])
-    if models:
+    if len(models) == 1 and mark == "config.json":
+        return Source(models[0].stem, models[0], kind="file")
+    if models and mark == "config.json":
         raise SourceError(
             f"the folder {folder} holds {len(models)} GGUF models",
             remedy=f"give one of them, such as {models[0]}",
         )
-    raise SourceError(
-        f"the folder {folder} holds no config.json", remedy="give the folder of a checkpoint"
+    raise SourceError(f"the folder {folder} holds no {mark}", remedy=f"give the folder of {what}")
+
+
+def _single_file(path: Path) -> Source:
+    if path.suffix == ".gguf":
+        return Source(path.resolve().stem, path, kind="file")
+    if path.suffix not in {".safetensors", ".bin"}:
+        raise SourceError(
+            f"{path} is a file", remedy="give a GGUF file, or the folder that holds its config.json"
+        )
+    folder = path.parent
+    if not (folder / "config.json").is_file():
+        raise SourceError(
+            f"{path} is a file of weights without a config.json beside it",
+            remedy="put the config.json of its model into the same folder",
+        )
+    shard = "-of-" in path.stem
+    first = path.name == next((n for n in sorted(_STANDARD) if (folder / n).is_file()), None)
+    return Source(folder.resolve().name, folder, weights=None if shard or first else path)
+
+
+def _nothing(model: str | Path, hub: HubName | None, catalog: str | None) -> SourceError:
+    what = f"there is no model {str(model)!r:.120}"
+    if catalog:
+        return SourceError(
+            f"{model} is {catalog}, which is not on this disk", remedy=_pull_hint(model)
+        )
+    if hub:
+        return SourceError(f"{what} on this disk", remedy=_pull_hint(hub))
+    return SourceError(
+        what,
+        remedy=f"give a folder, a file, an id ORG/NAME, or a name of puna list; "
+        f"built in: {', '.join(builtin_names())}",
     )
 
 
-def read_json(path: Path, *, what: str) -> dict[str, Any]:
-    """Return the JSON object in a file of at most 64 MiB.
-
-    Raises:
-        SourceError: the file is not there or cannot be read.
-        FormatError: it is not one JSON object; with the line.
-    """
-    try:
-        size = path.stat().st_size
-        if size > _JSON_BYTES:
-            raise FormatError(
-                f"the {what} has {size} bytes, too many to be one",
-                where=str(path),
-                remedy="correct the file, or get it again",
-            )
-        value = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise SourceError(
-            f"cannot read the {what}: {error.strerror}",
-            where=str(path),
-            remedy="give a folder that holds this file, and may be read",
-        ) from error
-    except json.JSONDecodeError as error:
-        raise FormatError(
-            f"the {what} is not JSON: {error.msg}",
-            where=f"{path}, line {error.lineno}",
-            remedy="correct the file, or get it again",
-        ) from error
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise FormatError(
-            f"the {what} is not readable JSON: {error}",
-            where=str(path),
-            remedy="correct the file, or get it again",
-        ) from error
-    if not isinstance(value, dict):
-        raise FormatError(
-            f"the {what} must be a JSON object",
-            where=str(path),
-            remedy="correct the file, or get it again",
-        )
-    return value
-
-
-def find_license(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """Return the license as the folder states it: card, config, or first line of a license file."""
-    for card in ("README.md", "MODEL_CARD.md"):
-        head = _head(folder / card)
-        for key in ("license_name", "license"):  # a card that says `other` names it apart
-            if found := re.search(rf"^{key}:[ \t]*([^\s#].*)$", head, re.M):
-                return found[1].strip().strip("\"'")
-    if isinstance(stated := config.get("license"), str) and stated:
-        return stated
-    for path in sorted(folder.glob("LICEN[SC]E*")):
-        lines = [line.strip() for line in _head(path).splitlines() if line.strip()]
-        if lines:
-            return f"{' '.join(lines[:2])} ({path.name})"
-    return None
-
-
-def _head(path: Path) -> str:
-    try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            return file.read(8192).decode("utf-8", "replace")
-    except OSError:
-        return ""
+def _pull_hint(name: HubName | str | Path) -> str:
+    command = pull_command(name) if isinstance(name, HubName) else f"puna pull {name}"
+    return f"{command} (with --pull a command brings what is missing)"

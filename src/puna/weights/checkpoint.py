@@ -49,7 +49,7 @@ class Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Open the weights of a folder: safetensors before `.bin`, one file before shards.
 
-    A path that is a GGUF file is opened as such.
+    One file of weights may be given in place of the folder.
 
     Raises:
         SourceError: no weights, or a shard that is missing.
@@ -58,6 +58,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     if is_gguf(folder):
         return open_gguf(read_gguf(folder))
+    if folder.is_file():
+        return _open((folder,), None)
     for single, index in zip(_SINGLE, _INDEX, strict=True):
         if (folder / single).is_file():
             return _open((folder / single,), None)
