@@ -167,8 +167,11 @@ def test_where_a_template_is_found(tmp_path: Path) -> None:
     assert (shown(), shown(tools=[TOOL])) == ("jinjaFalse", "more")
     template = load_template(tmp_path, None)
     assert template is not None
-    [copy] = save_template(template, tmp_path / "copy")
-    assert copy.read_bytes() == (tmp_path / "chat_template.jinja").read_bytes()
+    copies = save_template(template, tmp_path / "copy")
+    assert [copy.read_text() for copy in copies] == ["jinja{{ eos_token is defined }}", "more"]
+    again = load_template(tmp_path / "copy", None)
+    assert again is not None
+    assert again.render_text([user("hi")], tools=[TOOL]) == "more"
 
 
 def test_special_tokens_come_from_the_tokenizer_where_no_file_names_them(

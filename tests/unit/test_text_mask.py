@@ -210,7 +210,7 @@ def test_content_in_parts_is_marked(tokenizer: Tokenizer) -> None:
 
 def test_nobody_speaks_nothing_is_marked(tokenizer: Tokenizer) -> None:
     rendered = made("{{ messages[0].content }}").render([user("abc")], tokenizer=tokenizer)
-    assert rendered == Rendered("abc", tuple(tokenizer.encode("abc")), (False,) * 3)
+    assert rendered == Rendered("abc", tuple(tokenizer.encode("abc")), (False,) * 3, ())
 
 
 UNMARKABLE = {

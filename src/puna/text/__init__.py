@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from puna.text.chat import ChatTemplate, Rendered, load_template, save_template
+from puna.text.chat import ChatTemplate, Rendered
+from puna.text.formats import format_names
 from puna.text.messages import Message
 from puna.text.meter import Limits
 from puna.text.specials import Specials, read_specials
 from puna.text.stop import StopWatch
 from puna.text.stream import Detokenizer, TextStream
+from puna.text.template_files import load_template, open_template, save_template
 from puna.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "StopWatch",
     "TextStream",
     "Tokenizer",
+    "format_names",
     "load_template",
     "load_tokenizer",
+    "open_template",
     "read_specials",
     "save_template",
     "save_tokenizer",

@@ -11,12 +11,22 @@ Span = tuple[int, int]
 Render = Callable[[Sequence[dict[str, Any]], bool], str]
 
 
+# Published special tokens are spelled in these ways: <|im_end|>, </s>, <end_of_turn>, [/INST].
+_LOOKS_SPECIAL = re.compile(
+    r"<[|｜][^\s<>|｜]{1,60}[|｜]>|</?s>|<(?:bos|eos|pad|[a-z]+_of_[a-z]+|end_message)>"
+    r"|\[/?[A-Z][A-Z_]{2,30}\]"
+)
+
+
 class Unmarkable(Exception):
     """The assistant's part cannot be told from the text; says why."""
 
 
 def assistant_spans(
-    messages: Sequence[dict[str, Any]], text: str, render: Render, specials: Sequence[str]
+    messages: Sequence[dict[str, Any]],
+    text: str,
+    render: Render,
+    specials: Sequence[str] | None,
 ) -> tuple[Span, ...]:
     """The spans of the assistant's turns, found by rendering the conversation up to each.
 
@@ -29,12 +39,12 @@ def assistant_spans(
         messages: the conversation.
         text: its rendering.
         render: renders messages, with or without the generation prompt.
-        specials: the special tokens as they are written.
+        specials: the special tokens as they are written; None: what is spelled like one.
 
     Raises:
         Unmarkable: one of the checks failed.
     """
-    ends = re.compile("|".join(map(re.escape, sorted(specials, key=len, reverse=True))) or "(?!)")
+    ends = _LOOKS_SPECIAL if specials is None else _any_of(specials)
     spans = []
     for index, message in enumerate(messages):
         if message["role"] == "assistant":
@@ -43,6 +53,11 @@ def assistant_spans(
         if two[0] < one[1]:
             raise Unmarkable("two turns of the assistant overlap")
     return tuple(spans)
+
+
+def _any_of(specials: Sequence[str]) -> re.Pattern[str]:
+    longest_first = sorted(specials, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 def _turn(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import update_wrapper
@@ -29,20 +29,9 @@ from markupsafe import Markup
 
 from puna.text import guards, rewrite
 from puna.text.meter import Limits, Meter, Stop
+from puna.text.scene import Raised, Run, Scene
 
 _LONGEST_SOURCE = 100_000  # characters; the largest published templates have 20,000
-
-
-class Raised(Exception):
-    """The template's own `raise_exception`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One rendering: its text, and the generation blocks as characters [start, end)."""
-
-    text: str
-    spans: tuple[tuple[int, int], ...]
 
 
 class Program:
@@ -63,16 +52,20 @@ class Program:
         code = self._environment.compile(tree, filename="<template>")
         self._template = Template.from_code(self._environment, code, self._environment.globals)
 
-    def run(self, variables: Mapping[str, Any], now: datetime) -> Run:
-        """Renders with these variables, which are plain JSON values.
-
-        Raises:
-            Stop: a limit was hit. Other errors are the template's own.
-        """
+    def render(self, scene: Scene) -> Run:
+        """See `puna.text.scene.Program`."""
+        variables = {
+            "documents": None,
+            **scene.tokens,
+            **scene.options,
+            "messages": list(scene.messages),
+            "tools": scene.tools,
+            "add_generation_prompt": scene.ask,
+        }
         meter = Meter(self.limits)
         for value in variables.values():
             meter.know(value)
-        context = self._template.new_context({**variables, "strftime_now": _Clock(now)})
+        context = self._template.new_context({**variables, "strftime_now": _Clock(scene.now)})
         cast(_Context, context).meter = meter
         parts = []
         for part in self._template.root_render_func(context):
@@ -82,7 +75,7 @@ class Program:
         return Run("".join(parts), tuple(meter.spans))
 
     def line_of(self, error: BaseException) -> int | None:
-        """The template's line where an error came from."""
+        """See `puna.text.scene.Program`."""
         line = None
         trace = error.__traceback__
         while trace is not None:
