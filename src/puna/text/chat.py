@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from puna.errors import TemplateError
 from puna.text.calls import Form, in_form, wanted_form
-from puna.text.mask import Unmarkable, assistant_spans, token_mask
+from puna.text.mask import assistant_spans, token_mask
 from puna.text.messages import Message, plain_messages, plain_options, plain_tools
 from puna.text.meter import Limits
+from puna.text.probe import Unmarkable
 from puna.text.running import compiled, rendered
 from puna.text.scene import Program, Run, Scene, Span
 from puna.text.tokenizer import Tokenizer

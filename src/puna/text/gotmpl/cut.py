@@ -9,7 +9,7 @@ from puna.text.gotmpl.nodes import Action, Block, Command, Field, If, Node, Pipe
 
 
 def before_response(root: Block) -> Block:
-    """Everything up to the first `.Response` in the order of the text, itself included; the rest goes.
+    """Everything up to the first `.Response` in the order of the text, which itself stays.
 
     Blocks that are open there stay, with their else branches emptied.
     """
