@@ -52,8 +52,18 @@ def turns(
     for first, last in groups:
         one, two = places[first - run[0]], places[last - run[0]]
         start = _start(messages, first, one[0], text, render, ends)
+        _check_lead(messages, first, text[start : one[0]], render)
         found.append((start, _end(messages, last, two[1], text, render, ends)))
     return found
+
+
+def _check_lead(messages: Sequence[dict[str, Any]], index: int, lead: str, render: Render) -> None:
+    """What a turn says before its content must be what it said as the last one, or the end of it:
+    reasoning may be gone."""
+    part = messages[: index + 1]
+    alone = render(part, False)
+    if not alone[: _place(part, index, alone, render, ask=False)[0]].endswith(lead):
+        raise Unmarkable(f"messages[{index}] begins in another way once others follow")
 
 
 def _start(
