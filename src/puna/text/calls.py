@@ -75,6 +75,23 @@ def in_form(messages: Sequence[dict[str, Any]], form: Form) -> list[dict[str, An
     ]
 
 
+def with_values(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Copies messages with results of tools that are JSON text as the values that they spell."""
+    return [
+        {**message, "content": _value(message["content"])}
+        if message["role"] == "tool" and isinstance(message.get("content"), str)
+        else message
+        for message in messages
+    ]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _converted(call: Any, form: Form) -> Any:
     if not isinstance(call, dict):
         return call

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from puna.errors import TemplateError
-from puna.text.calls import Form, in_form, wanted_form
+from puna.text.calls import Form, in_form, wanted_form, with_values
 from puna.text.mask import assistant_spans, token_mask
 from puna.text.messages import Message, plain_messages, plain_options, plain_tools
 from puna.text.meter import Limits
@@ -224,7 +224,7 @@ class _View:
         plain = plain_messages(messages, joins=traits.joins, developer=traits.developer)
         if any(message.get("tool_calls") for message in plain):
             plain = in_form(plain, template._form(self._program, self._options))
-        self.messages = plain
+        self.messages = with_values(plain) if traits.values else plain
 
     def run(self, messages: Sequence[dict[str, Any]], ask: bool) -> Run:
         tokens = self._template.tokens

@@ -9,9 +9,10 @@ measured before it grows.
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import update_wrapper
 from typing import Any, cast
@@ -31,6 +32,9 @@ from puna.text import guards, rewrite
 from puna.text.meter import Limits, Meter, Stop
 from puna.text.scene import Raised, Run, Scene
 
+# A template says in its first lines that it takes results of tools as values.
+_VALUES = re.compile(r"\{#-?\s*tool results: values\s*-?#\}")
+_HEAD = 2_000  # characters
 _LONGEST_SOURCE = 100_000  # characters; the largest published templates have 20,000
 
 
@@ -48,7 +52,8 @@ class Program:
         self.limits = limits
         self._environment = _Sandbox(limits)
         tree = self._environment.parse(source)
-        self.traits = rewrite.instrument(tree)
+        values = _VALUES.search(source, 0, _HEAD) is not None
+        self.traits = replace(rewrite.instrument(tree), values=values)
         code = self._environment.compile(tree, filename="<template>")
         self._template = Template.from_code(self._environment, code, self._environment.globals)
 

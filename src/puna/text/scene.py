@@ -48,13 +48,15 @@ class Traits:
 
     `generation`: it has generation blocks; `captured`: some in text that is captured first, where
     their place in the output is not known; `joins`: what joins content that is a list of parts,
-    None if the template takes the parts itself; `developer`: it knows that role.
+    None if the template takes the parts itself; `developer`: it knows that role; `values`: it takes
+    results of tools that are JSON as values, not as text.
     """
 
     generation: bool
     captured: bool
     joins: str | None
     developer: bool
+    values: bool = False
 
 
 class Program(Protocol):

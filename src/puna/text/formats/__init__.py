@@ -18,6 +18,7 @@ from puna.text.files import read_text
 if TYPE_CHECKING:
     from puna.text.chat import ChatTemplate
 
+_ALIASES = {"mistral-instruct": "mistral-v1", "falcon": "falcon-instruct", "llama-2": "llama-2-chat"}
 _FOLDER = Path(__file__).resolve().parent
 _STATED = re.compile(
     r"\s*(?:\{#-?\s*stop:\s*(\[[^\n]*\])\s*-?#\}"
@@ -28,12 +29,12 @@ _STATED = re.compile(
 @cache
 def format_names() -> tuple[str, ...]:
     """Return the names of the published formats, sorted."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.jinja")))
+    return tuple(sorted([path.stem for path in _FOLDER.glob("*.jinja")] + list(_ALIASES)))
 
 
 def read_format(name: str) -> str:
     """Return the Jinja text of a format that `format_names` lists."""
-    return read_text(_FOLDER / f"{name}.jinja", TemplateError)
+    return read_text(_FOLDER / f"{_ALIASES.get(name, name)}.jinja", TemplateError)
 
 
 def stated_stops(source: str, name: str) -> tuple[str, ...]:
