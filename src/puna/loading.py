@@ -21,6 +21,7 @@ from puna.text import (
     Tokenizer,
     load_template,
     load_tokenizer,
+    open_template,
     read_specials,
 )
 from puna.weights import checkpoint_dtype, load_into, open_checkpoint
@@ -63,16 +64,31 @@ def read_spec(
     return source, config, read_config(config, ignore_keys=ignore_keys)
 
 
-def read_text(folder: Path, config: Mapping[str, Any]) -> TextParts:
+def read_text(
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    template: str | Path | None = None,
+    adapter: Path | None = None,
+) -> TextParts:
     """Return tokenizer, chat template and special ids found in `folder`.
+
+    Args:
+        folder: of the checkpoint.
+        config: its config.json.
+        template: a published format by name, or a file, in place of the folder's template.
+        adapter: a tuned folder; the template that it was tuned with goes before the base's.
 
     Raises:
         TokenizerError, TemplateError: files that are there and cannot be used.
     """
     tokenizer = load_tokenizer(folder)
-    return TextParts(
-        tokenizer, load_template(folder, tokenizer), read_specials(folder, config, tokenizer)
-    )
+    if template is not None:
+        found: ChatTemplate | None = open_template(template, folder=folder, tokenizer=tokenizer)
+    else:
+        tuned = None if adapter is None else load_template(adapter, tokenizer)
+        found = tuned or load_template(folder, tokenizer)
+    return TextParts(tokenizer, found, read_specials(folder, config, tokenizer))
 
 
 def load_parts(
@@ -82,6 +98,7 @@ def load_parts(
     dtype: DType = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
+    template: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Parts:
     """Open a model folder or built-in name, weights included.
@@ -92,6 +109,7 @@ def load_parts(
         dtype: what weights and activations are kept in; `auto` is the checkpoint's own.
         device: `auto` takes the first CUDA device if there is one.
         ignore_keys: config keys to pass over although they are unknown.
+        template: a published chat format by name, or a file, in place of the folder's.
         progress: called with (bytes done, bytes in all).
 
     Raises:
@@ -105,8 +123,10 @@ def load_parts(
     decoder = build(spec, dtype=kind)
     load_into(decoder, checkpoint, table, dtype=kind, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
-    slot = None if adapter is None else read_adapter(Path(adapter), decoder, table)
-    return Parts(source, config, spec, table, decoder, read_text(source.path, config), slot)
+    tuned = None if adapter is None else Path(adapter)
+    slot = None if tuned is None else read_adapter(tuned, decoder, table)
+    text = read_text(source.path, config, template=template, adapter=tuned)
+    return Parts(source, config, spec, table, decoder, text, slot)
 
 
 def _dtype(name: str) -> torch.dtype:

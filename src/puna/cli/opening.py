@@ -28,6 +28,9 @@ class Opening:
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     "A config key to pass over although it is unknown; may be repeated."
 
+    template: str | None = None
+    "A published chat format by name, such as vicuna, or a .jinja or .gotmpl file."
+
     def open(self, model: str) -> LanguageModel:
         """Open a model, with a bar where it takes long enough to be seen."""
         from puna.generate import LanguageModel
@@ -40,6 +43,7 @@ class Opening:
                 dtype=self.dtype,
                 device=self.device,
                 ignore_keys=self.ignore_key,
+                template=self.template,
                 progress=bar("loading", "B"),
             )
         return LanguageModel(parts)

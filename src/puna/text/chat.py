@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -12,13 +13,13 @@ from typing import Any, Literal
 
 from puna.errors import TemplateError
 from puna.text.calls import Form, in_form, wanted_form, with_values
-from puna.text.mask import assistant_spans, token_mask
+from puna.text.mask import assistant_spans, mask_of
 from puna.text.messages import Message, plain_messages, plain_options, plain_tools
 from puna.text.meter import Limits
 from puna.text.probe import Unmarkable
 from puna.text.running import compiled, rendered
 from puna.text.scene import Program, Run, Scene, Span
-from puna.text.tokenizer import Tokenizer
+from puna.text.tokenizer import Tokenizer, specials_of
 
 Language = Literal["jinja", "go"]
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -91,6 +92,12 @@ class ChatTemplate:
             self._program if tool_source is None else compiled(tool_source, name, limits, go=go)
         )
 
+    def at(self, moment: datetime) -> ChatTemplate:
+        """The same template with its clock stopped at this moment."""
+        stopped = copy(self)
+        stopped.clock = lambda: moment
+        return stopped
+
     def render_text(
         self,
         messages: Sequence[Message],
@@ -151,7 +158,7 @@ class ChatTemplate:
             TemplateError: as `render_text`, or the assistant's part cannot be told for certain.
             TokenizerError: text that cannot be encoded.
         """
-        specials = [tokenizer.piece(token) for token in sorted(tokenizer.special_ids)]
+        specials = specials_of(tokenizer)
         text, spans = self.mark(
             messages,
             tools=tools,
@@ -160,7 +167,7 @@ class ChatTemplate:
             specials=specials,
         )
         ids, offsets = tokenizer.encode_spans(text, add_special=False)
-        return Rendered(text, tuple(ids), token_mask(spans, offsets), spans)
+        return Rendered(text, tuple(ids), mask_of(spans, offsets), spans)
 
     def mark(
         self,

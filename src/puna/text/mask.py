@@ -43,7 +43,7 @@ def assistant_spans(
     Raises:
         Unmarkable: one of the checks failed.
     """
-    ends = _LOOKS_SPECIAL if specials is None else _any_of(specials)
+    ends = special_pattern(specials)
     spans: list[Span] = []
     for run in _runs(messages):
         try:
@@ -78,7 +78,10 @@ def _check_apart(spans: Sequence[Span]) -> None:
             raise Unmarkable("two turns of the assistant overlap")
 
 
-def _any_of(specials: Sequence[str]) -> re.Pattern[str]:
+def special_pattern(specials: Sequence[str] | None) -> re.Pattern[str]:
+    """Matches any of the special tokens; None: what is spelled as published ones are."""
+    if specials is None:
+        return _LOOKS_SPECIAL
     longest_first = sorted(specials, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
@@ -133,7 +136,7 @@ def _without_space(text: str, start: int, end: int, ends: re.Pattern[str]) -> in
     return end
 
 
-def token_mask(spans: Sequence[Span], offsets: Sequence[Span]) -> tuple[bool, ...]:
+def mask_of(spans: Sequence[Span], offsets: Sequence[Span]) -> tuple[bool, ...]:
     """Marks the tokens from the first to the last that touch each span.
 
     Tokens without characters of their own count when they lie between marked ones.

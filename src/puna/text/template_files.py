@@ -9,7 +9,7 @@ from puna.text.chat import ChatTemplate, Language
 from puna.text.files import copy_files, read_object, read_object_if_any, read_text, write_text
 from puna.text.formats import format_names, read_format, stated_stops, with_stops
 from puna.text.meter import Limits
-from puna.text.settings import CONFIG, ROLES, read_settings
+from puna.text.settings import CONFIG, NO_SETTINGS, ROLES, read_settings
 from puna.text.tokenizer import Tokenizer
 
 _JINJA = "chat_template.jinja"
@@ -68,7 +68,8 @@ def open_template(
     """A template that the user chose: a published format by name, or a file.
 
     Args:
-        name: such as `vicuna`; or a file: `.gotmpl` is Go's text/template, any other Jinja.
+        name: such as `vicuna`, which begins with BOS only if the tokenizer itself puts one; or a
+            file: `.gotmpl` is Go's text/template, any other Jinja.
         folder: the checkpoint whose special tokens it is to use.
         tokenizer: the checkpoint's.
         limits: what one rendering may spend.
@@ -77,9 +78,11 @@ def open_template(
         TemplateError: no such name or file, or a template that the sandbox refuses.
         TokenizerError: a broken file among the checkpoint's.
     """
-    tokens = {} if folder is None else _tokens(folder, tokenizer)
+    tokens = _tokens(folder, tokenizer)
     if isinstance(name, str) and name in format_names():
         source = read_format(name)
+        if tokenizer is not None and tokenizer.encode("") != [tokenizer.bos_id]:
+            tokens["bos_token"] = ""  # this tokenizer begins no text with it
         return _made(source, tokens, f"format {name}", limits=limits)
     path = Path(name)
     if not path.is_file():
@@ -164,9 +167,9 @@ def _sources(folder: Path) -> tuple[Path, dict[str, str]]:
     raise TemplateError("chat_template must be text or a list of named texts", where=str(path))
 
 
-def _tokens(folder: Path, tokenizer: Tokenizer | None) -> dict[str, str]:
+def _tokens(folder: Path | None, tokenizer: Tokenizer | None) -> dict[str, str]:
     """Special tokens as the files write them, else as the tokenizer's vocabulary does."""
-    roles = read_settings(folder).roles
+    roles = (NO_SETTINGS if folder is None else read_settings(folder)).roles
     tokens = {role: text for role in ROLES if (text := roles.get(role)) is not None}
     if tokenizer is not None:
         ids = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}

@@ -18,7 +18,11 @@ from puna.text.files import read_text
 if TYPE_CHECKING:
     from puna.text.chat import ChatTemplate
 
-_ALIASES = {"mistral-instruct": "mistral-v1", "falcon": "falcon-instruct", "llama-2": "llama-2-chat"}
+_ALIASES = {
+    "mistral-instruct": "mistral-v1",
+    "falcon": "falcon-instruct",
+    "llama-2": "llama-2-chat",
+}
 _FOLDER = Path(__file__).resolve().parent
 _STATED = re.compile(
     r"\s*(?:\{#-?\s*stop:\s*(\[[^\n]*\])\s*-?#\}"
