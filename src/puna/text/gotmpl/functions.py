@@ -124,7 +124,9 @@ def _basic(value: Any) -> Any:
 
 def _less(one: Any, two: Any) -> bool:
     one, two = _basic(one), _basic(two)
-    if type(one) is not type(two) or not isinstance(one, str | int | float) or one is True:
+    if type(one) is not type(two) or not isinstance(one, str | int | float):
+        raise Failed(f"a {kind(one)} is ordered against a {kind(two)}")
+    if isinstance(one, bool):
         raise Failed(f"a {kind(one)} is ordered against a {kind(two)}")
     return bool(one < two)
 
