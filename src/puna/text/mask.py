@@ -49,6 +49,7 @@ def assistant_spans(
         try:
             found = [_turn(messages, index, text, render, ends) for index in run]
             _check_apart(found)
+            _check_leads(messages, run, text, found)
         except Unmarkable as strict:
             try:
                 found = probe.turns(messages, run, text, render, ends)
@@ -76,6 +77,20 @@ def _check_apart(spans: Sequence[Span]) -> None:
     for one, two in pairwise(spans):
         if two[0] < one[1]:
             raise Unmarkable("two turns of the assistant overlap")
+
+
+def _check_leads(
+    messages: Sequence[dict[str, Any]], run: Sequence[int], text: str, spans: Sequence[Span]
+) -> None:
+    """Of messages in a row, all begin alike, or the header of one is taken for what it says."""
+    leads = []
+    for index, (start, end) in zip(run, spans, strict=True):
+        said, content = text[start:end], _content(messages[index])
+        if content and not messages[index].get("tool_calls"):
+            lead = said[: said.find(content)].strip()
+            leads.append("" if lead.endswith("</think>") else lead)
+    if len(set(leads)) > 1:
+        raise Unmarkable(f"messages[{run[-1]}] begins in another way than the one before it")
 
 
 def special_pattern(specials: Sequence[str] | None) -> re.Pattern[str]:
