@@ -69,7 +69,11 @@ ENDS = (
     r"|<end_message>|<\|end_of_turn\|>|<\|endoftext\|>|<\|END_OF_TURN_TOKEN\|>| </s>"
     r"|\n<\|EOT\|>|\n{1,2}|)"
 )
-LEADS = r"(?: |<think>.*?</think>\n*|<\|channel\|>final<\|message\|>|\[THINK\].*?\[/THINK\]|)"
+CHANNEL = r"<\|channel\|>analysis<\|message\|>Me again\.<\|end\|><\|start\|>assistant"
+LEADS = (
+    rf"(?: |<think>.*?</think>\n*|\[THINK\].*?\[/THINK\]"
+    rf"|(?:{CHANNEL}|)<\|channel\|>final<\|message\|>|)"
+)
 CALL = re.compile(
     r"(?: to=functions\.|<tool_call>\n|\[TOOL_CALLS\] ?|\{\"name\": \"|\[\{).*"
     r"(?:</tool_call><\|im_end\|>|\}\]?</s>|\}<\|call\|>|\}<\|eot_id\|>)",
@@ -82,15 +86,8 @@ OTHER_PROMPT = {
     "command-r",
     "gemma3-instruct",
 }
-# Nothing but white space ends a turn, or the second of two in a row gets a header of its own.
-NO_BORDER = {
-    "alpaca",
-    "chatqa",
-    "chatqa #32",
-    "falcon-instruct",
-    "granite-instruct",
-    "magicoder",
-}
+# The second of two answers in a row gets a header of its own that no token sets apart.
+NO_BORDER = {"chatqa #32"}
 # Templates that write tool calls; the others show none.
 CALLS = re.compile(r"NousResearch|Qwen|Llama-3|Nemo|gpt-oss|^v\d|^llama3-instruct #24$")
 # gpt-oss writes the first of several calls only, and Mistral's second format no earlier ones.
@@ -111,7 +108,7 @@ COUNTS = {
     "two": (90, 4),
     "system": (84, 4),
     "thinking": (90, 4),
-    "in a row": (75, 9),
+    "in a row": (80, 4),
     "call": (34, 49),
     "calls": (28, 50),
 }
@@ -209,3 +206,35 @@ def test_marks_found_by_rendering_are_those_of_the_blocks(name: str) -> None:
         if talk == "in a row" and name.startswith("mistral"):
             assert len(spans) == 2
         assert [text[a:b].rstrip() for a, b in spans] == [text[a:b].rstrip() for a, b in want]
+
+
+OPENS = (
+    "{% set last = messages | selectattr('role', 'equalto', 'user') | list | last %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and m.reasoning_content and loop.nextitem is not defined %}"
+    "<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+
+
+def test_a_prompt_that_opens_a_block_of_reasoning() -> None:
+    """Without reasoning in the history it is marked there, and refused in the last turn."""
+    template = made(OPENS)
+    talk = TALKS["thinking"]
+    text, spans = template.mark(talk)
+    assert [text[start:end] for start, end in spans] == [
+        "Hi there.<|im_end|>",
+        "Me again.\n</think>\n\nMe.<|im_end|>",
+    ]
+    with pytest.raises(TemplateError, match=r"opens a block of reasoning that it does not have"):
+        template.mark(TALKS["two"])
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "thinking", "reasoning"])
+def test_reasoning_under_any_of_its_names(name: str) -> None:
+    source = "{{ messages[0].reasoning_content }}{{ messages[0].thinking }}"
+    talk = [assistant("x", **{name: "hm"})]
+    assert made(source).render_text(talk) == "hmhm"
+    both = [assistant("x", reasoning_content="a", thinking="b")]
+    assert made(source).render_text(both) == "ab"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from puna.errors import TemplateError
 from puna.text.calls import Form, in_form, wanted_form, with_values
 from puna.text.mask import assistant_spans, mask_of
-from puna.text.messages import Message, plain_messages, plain_options, plain_tools
+from puna.text.messages import Message, plain_messages, plain_options, plain_tools, with_reasoning
 from puna.text.meter import Limits
 from puna.text.probe import Unmarkable
 from puna.text.running import compiled, rendered
@@ -231,6 +231,8 @@ class _View:
         plain = plain_messages(messages, joins=traits.joins, developer=traits.developer)
         if any(message.get("tool_calls") for message in plain):
             plain = in_form(plain, template._form(self._program, self._options))
+        if template.language == "jinja":
+            plain = with_reasoning(plain)
         self.messages = with_values(plain) if traits.values else plain
 
     def run(self, messages: Sequence[dict[str, Any]], ask: bool) -> Run:

@@ -53,6 +53,8 @@ def assistant_spans(
         except Unmarkable as strict:
             try:
                 found = probe.turns(messages, run, text, render, ends)
+                if len(found) == len(run):
+                    _check_leads(messages, run, text, found)
             except Unmarkable as local:
                 raise Unmarkable(f"{strict}; {local}") from None
         spans += found

@@ -9,6 +9,7 @@ from puna.errors import UsageError
 
 Message = Mapping[str, Any]
 _DEPTH = 60  # of JSON in a message or tool; published schemas have about ten
+_REASONING = ("reasoning_content", "thinking", "reasoning")
 _TAKEN = {
     "messages": "pass the messages themselves",
     "tools": "pass the tools themselves",
@@ -40,6 +41,20 @@ def plain_messages(
     for copy in copies:
         if copy["role"] == "developer" and not developer:
             copy["role"] = "system"
+    return copies
+
+
+def with_reasoning(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Copies messages with their reasoning under the names that templates read it by.
+
+    `reasoning_content` is the usual one, gpt-oss reads `thinking`; as the reference library does.
+    """
+    copies = []
+    for message in messages:
+        given = [message[name] for name in _REASONING if message.get(name) is not None]
+        if given:
+            message = {"thinking": given[0], **message, "reasoning_content": given[0]}
+        copies.append(message)
     return copies
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from puna.text.scene import Span
 
+_OPENED = re.compile(r"<think>\s*\Z")
 Render = Callable[[Sequence[dict[str, Any]], bool], str]
 
 
@@ -36,7 +37,7 @@ def turns(
 ) -> list[Span]:
     """The spans of the assistant's messages at `run`, which stand in a row.
 
-    Messages with no special token between them are one turn.
+    Messages with only white space between them are one turn.
 
     Raises:
         Unmarkable: a check failed.
@@ -44,9 +45,8 @@ def turns(
     places = [_place(messages, index, text, render, ask=False) for index in run]
     for index, place in zip(run, places, strict=True):
         _check_content(messages[index], text[slice(*place)], index)
-    merged = all(
-        one[1] <= two[0] and not ends.search(text, one[1], two[0]) for one, two in pairwise(places)
-    )
+    between = [text[one[1] : two[0]] for one, two in pairwise(places)]
+    merged = not any(part.strip() for part in between)
     groups = [(run[0], run[-1])] if merged else [(index, index) for index in run]
     found = []
     for first, last in groups:
@@ -81,9 +81,21 @@ def _start(
     prompt = before[_place(messages[:index], index - 1, before, render, ask=True)[1] :]
     at = _place(messages, index - 1, text, render, ask=False)[1]
     end = _after(prompt, text, at, ends)
+    opened = _OPENED.search(prompt)
+    if end is None and opened is not None and _answered(messages, index):
+        # A prompt that opens a block of reasoning, which the history is written without.
+        end = _after(prompt[: opened.start()], text, at, ends)
+    if end is None and opened is not None:
+        raise Unmarkable(
+            f"the prompt before messages[{index}] opens a block of reasoning that it does not have"
+        )
     if not prompt or end is None or end > said:
         raise Unmarkable(f"the prompt before messages[{index}] is not the one it was asked with")
     return end
+
+
+def _answered(messages: Sequence[dict[str, Any]], index: int) -> bool:
+    return any(message["role"] == "user" for message in messages[index + 1 :])
 
 
 def _after(prompt: str, text: str, at: int, ends: re.Pattern[str]) -> int | None:
@@ -113,7 +125,7 @@ def _end(
     if closing:
         # Calls may end in several tokens; what is only said ends in one.
         tail = tail[: closing[-1 if messages[index].get("tool_calls") else 0]]
-    if closing and text.startswith(tail, said):
+    if tail and text.startswith(tail, said):
         return said + len(tail)
     found = ends.search(text, said)
     limit = len(text)
