@@ -129,6 +129,11 @@ def sources(shared: Path) -> Iterator[tuple[str, ChatTemplate]]:
         yield f"{entry['name']} #{number}", made(entry["template"])
 
 
+@pytest.fixture(scope="module")
+def published(shared: Path) -> list[tuple[str, ChatTemplate]]:
+    return list(sources(shared))
+
+
 def renders(template: ChatTemplate, talk: Messages) -> bool:
     try:
         template.render_text(talk, tools=tools_of(talk))
@@ -168,9 +173,11 @@ def expected_refusal(name: str, talk: str) -> bool:
 
 
 @pytest.mark.parametrize("talk", TALKS)
-def test_marked_to_the_letter_or_refused(talk: str, shared: Path) -> None:
+def test_marked_to_the_letter_or_refused(
+    talk: str, published: list[tuple[str, ChatTemplate]]
+) -> None:
     marked = refused = 0
-    for name, template in sources(shared):
+    for name, template in published:
         messages = TALKS[talk]
         if not renders(template, messages):
             continue
