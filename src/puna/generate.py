@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from itertools import count
 from operator import index
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from puna.adapter import merge
-from puna.engine import Completion, Engine, Request, Sampling
+from puna.engine import Completion, Engine, Request
 from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
 from puna.families import saved_form
 from puna.loading import DType, Parts, load_parts
 from puna.model import Rows, Segments
+from puna.options import Generation as Generation
+from puna.options import Options as Options
+from puna.options import Score as Score
+from puna.options import options_of
 from puna.spec import ModelSpec
 from puna.text import (
     ChatTemplate,
-    StopWatch,
-    TextStream,
+    TextWatch,
     Tokenizer,
+    format_names,
     save_specials,
     save_template,
     save_tokenizer,
@@ -37,108 +41,6 @@ Message = Mapping[str, Any]
 
 # Tokens that one-shot scoring runs through the decoder at a time.
 _SCORE_TOKENS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """What a model said: text and ids without the prompt, and why it ended."""
-
-    text: str
-    ids: tuple[int, ...]
-    finish: Literal["stop", "length"]
-    prompt_tokens: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Log probabilities of a continuation, in nats; `greedy` tells if greedy would say it."""
-
-    total: float
-    tokens: tuple[float, ...]
-    greedy: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to generate; the same fields for prompts and for chat.
-
-    `temperature=0` is greedy and deterministic; otherwise `seed` makes a run repeatable. `stop`
-    strings end the text and are not part of it. `top_k=0`, `top_p=1`, `min_p=0` and
-    `repetition_penalty=1` switch these off.
-    """
-
-    max_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    stop: str | Sequence[str] | None = None
-    seed: int | None = None
-
-    def sampling(self) -> Sampling:
-        """Return the part that the sampler reads."""
-        return Sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-        )
-
-    def stops(self) -> tuple[str, ...]:
-        """Return the stop strings.
-
-        Raises:
-            UsageError: neither a string nor several.
-        """
-        if self.stop is None:
-            return ()
-        if not isinstance(self.stop, Sequence):
-            raise UsageError(f"stop must be a string or a list of strings, not {self.stop!r:.40}")
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-
-
-class TextWatch:
-    """Text of one request in the making; the engine asks it whether a stop string was met."""
-
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: Sequence[str]) -> None:
-        self._stream = TextStream(tokenizer, prompt)
-        self._stop = StopWatch(stops) if stops else None
-        self._parts: list[str] = []
-        self._taken = 0
-        self._met = False
-
-    def __call__(self, new_ids: Sequence[int]) -> bool:
-        """Take new ids; return True where the request must end."""
-        for token in new_ids:
-            self._show(self._stream.push(token))
-            if self._met:
-                return True
-        return False
-
-    def take(self) -> str:
-        """Return the text that became final since the last call."""
-        parts = self._parts[self._taken :]
-        self._taken += len(parts)
-        return "".join(parts)
-
-    def finish(self) -> str:
-        """Release what was held back and return the text not yet taken."""
-        if not self._met:
-            self._show(self._stream.finish())
-        if not self._met and self._stop:
-            self._parts.append(self._stop.finish())
-        self._met = True
-        return self.take()
-
-    def _show(self, text: str) -> None:
-        if self._stop is None:
-            self._parts.append(text)
-            return
-        shown, self._met = self._stop.push(text)
-        self._parts.append(shown)
 
 
 class LanguageModel:
@@ -204,20 +106,41 @@ class LanguageModel:
             return tuple(self._need_tokenizer().encode(prompt))
         return _whole(prompt)
 
-    def render(self, messages: Sequence[Message]) -> tuple[int, ...]:
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_options: Mapping[str, Any] | None = None,
+    ) -> tuple[int, ...]:
         """Return the ids of a conversation, up to where the assistant speaks next.
+
+        Args:
+            messages, tools: as the OpenAI API writes them.
+            template_options: what else the template looks at, such as `enable_thinking`.
 
         Raises:
             TemplateError: the model has no chat template, or it cannot render these messages.
         """
-        if self.template is None:
-            raise TemplateError(
-                "this model has no chat template",
-                where=str(self._parts.source.path),
-                remedy="use generate with a prompt, or put a chat_template.jinja in the folder",
+        template, tokenizer = self._need_template(), self._need_tokenizer()
+        return tuple(
+            template.render_ids(
+                messages, tools=tools, options=template_options or {}, tokenizer=tokenizer
             )
-        tokenizer = self._need_tokenizer()
-        return tuple(self.template.render_ids(messages, tokenizer=tokenizer))
+        )
+
+    @cached_property
+    def _stop_ids(self) -> frozenset[int]:
+        """What ends an answer: the model's own ids, and the tokens that end the template's turn."""
+        eos, tokenizer = self._parts.text.specials.eos, self.tokenizer
+        if self.template is None or tokenizer is None:
+            return eos
+        named = {tokenizer.id_of(stop) for stop in self.template.stops}
+        return eos | {token for token in named if token in tokenizer.special_ids}
+
+    def turn_stops(self) -> tuple[str, ...]:
+        """Return the texts that end an answer of a chat, as the template's format states them."""
+        return () if self.template is None else self.template.stops
 
     def request(
         self, prompt_ids: Sequence[int], options: Options
@@ -234,7 +157,7 @@ class LanguageModel:
             max_tokens=options.max_tokens,
             sampling=options.sampling(),
             seed=options.seed,
-            stop_ids=self._parts.text.specials.eos,
+            stop_ids=self._stop_ids,
             adapter=self._slot,
             watch=watch,
         )
@@ -253,38 +176,55 @@ class LanguageModel:
             ContextError: the prompt does not fit the model's context.
             UsageError: an option that cannot be meant.
         """
-        return self._run([self.encode(prompt_or_ids)], _options(options, kw))[0]
+        return self._run([self.encode(prompt_or_ids)], options_of(options, kw))[0]
 
     def stream(
         self, prompt_or_ids: Prompt, options: Options | None = None, **kw: Any
     ) -> Iterator[str]:
         """Continue a prompt and yield text as it becomes final; whole characters only."""
-        return self._stream(self.encode(prompt_or_ids), _options(options, kw))
+        return self._stream(self.encode(prompt_or_ids), options_of(options, kw))
 
     def chat(
-        self, messages: Sequence[Message], options: Options | None = None, **kw: Any
+        self,
+        messages: Sequence[Message],
+        options: Options | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_options: Mapping[str, Any] | None = None,
+        **kw: Any,
     ) -> Generation:
-        """Answer a conversation, `[{"role": "user", "content": "…"}, …]`. See `generate`."""
-        return self._run([self.render(messages)], _options(options, kw))[0]
+        """Answer a conversation, `[{"role": "user", "content": "…"}, …]`.
+
+        See `generate` for `options`, and `render` for `tools` and `template_options`.
+        """
+        prompt = self.render(messages, tools=tools, template_options=template_options)
+        return self._run([prompt], self._turn(options_of(options, kw)))[0]
 
     def chat_stream(
-        self, messages: Sequence[Message], options: Options | None = None, **kw: Any
+        self,
+        messages: Sequence[Message],
+        options: Options | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template_options: Mapping[str, Any] | None = None,
+        **kw: Any,
     ) -> Iterator[str]:
-        """Answer a conversation and yield text as it becomes final."""
-        return self._stream(self.render(messages), _options(options, kw))
+        """Answer a conversation and yield text as it becomes final. See `chat`."""
+        prompt = self.render(messages, tools=tools, template_options=template_options)
+        return self._stream(prompt, self._turn(options_of(options, kw)))
 
     def chat_many(
         self, conversations: Sequence[Sequence[Message]], options: Options | None = None, **kw: Any
     ) -> list[Generation]:
         """Answer many conversations in one batch, in order."""
         prompts = [self.render(messages) for messages in conversations]
-        return self._run(prompts, _options(options, kw))
+        return self._run(prompts, self._turn(options_of(options, kw)))
 
     def generate_many(
         self, prompts: Sequence[Prompt], options: Options | None = None, **kw: Any
     ) -> list[Generation]:
         """Continue many prompts in one batch, in order."""
-        return self._run([self.encode(p) for p in prompts], _options(options, kw))
+        return self._run([self.encode(p) for p in prompts], options_of(options, kw))
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int]) -> Tensor:
@@ -362,6 +302,21 @@ class LanguageModel:
             save_tokenizer(parts.text.tokenizer, folder)
         if parts.text.template is not None:
             save_template(parts.text.template, folder)
+
+    def _turn(self, options: Options) -> Options:
+        """The options of an answer in a chat: the format's stop texts end it too."""
+        stops = self.turn_stops()
+        return replace(options, stop=(*options.stops(), *stops)) if stops else options
+
+    def _need_template(self) -> ChatTemplate:
+        if self.template is None:
+            raise TemplateError(
+                "this model has no chat template",
+                where=str(self._parts.source.path),
+                remedy="choose its published format by name, as in puna.load(…, template='vicuna') "
+                f"or --template vicuna: {', '.join(format_names())}",
+            )
+        return self.template
 
     def _need_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -476,6 +431,7 @@ def load(
     device: str = "auto",
     ignore_keys: Sequence[str] = (),
     pull: bool = False,
+    template: str | Path | None = None,
 ) -> LanguageModel:
     """Open a model: a built-in name, a folder, a GGUF file, or one that was pulled from a hub.
 
@@ -489,6 +445,8 @@ def load(
         device: `auto` is CUDA where there is some.
         ignore_keys: config keys to pass over although they are unknown.
         pull: whether to pull what is not on this disk.
+        template: a published chat format by name, such as `vicuna`, or a .jinja or .gotmpl file,
+            in place of the folder's own.
 
     Raises:
         PunaError: the branch of the tree that says which part is at fault.
@@ -498,16 +456,16 @@ def load(
     >>> lm.chat([{"role": "user", "content": "What is a baby llama called?"}], max_tokens=24).finish
     'stop'
     """
-    return LanguageModel(
-        load_parts(
-            model,
-            adapter=adapter,
-            dtype=dtype,
-            device=device,
-            ignore_keys=ignore_keys,
-            pull=pull,
-        )
+    parts = load_parts(
+        model,
+        adapter=adapter,
+        dtype=dtype,
+        device=device,
+        ignore_keys=ignore_keys,
+        pull=pull,
+        template=template,
     )
+    return LanguageModel(parts)
 
 
 def _whole(ids: Sequence[int]) -> tuple[int, ...]:
@@ -524,18 +482,6 @@ def _shared(one: Sequence[int], two: Sequence[int]) -> int:
     """Return how many ids two sequences begin with alike."""
     pairs = enumerate(zip(one, two, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))
-
-
-def _options(options: Options | None, fields: Mapping[str, Any]) -> Options:
-    if options is not None and fields:
-        raise UsageError("give options as a record or as keywords, not both")
-    if options is not None:
-        return options
-    unknown = sorted(set(fields) - set(Options.__dataclass_fields__))
-    if unknown:
-        known = ", ".join(Options.__dataclass_fields__)
-        raise UsageError(f"unknown option {unknown[0]!r}", remedy=f"known: {known}")
-    return Options(**fields)
 
 
 def _generation(completion: Completion, watch: TextWatch | None) -> Generation:

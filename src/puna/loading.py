@@ -30,6 +30,7 @@ from puna.text import (
     Tokenizer,
     load_template,
     load_tokenizer,
+    open_template,
     read_specials,
 )
 from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf
@@ -93,8 +94,21 @@ def _described(source: Source, ignored: tuple[str, ...]) -> Description:
     return Description(source, config, read_config(config, ignore_keys=ignored), found)
 
 
-def read_text(folder: Path, config: Mapping[str, Any], gguf: Gguf | None = None) -> TextParts:
+def read_text(
+    folder: Path,
+    config: Mapping[str, Any],
+    gguf: Gguf | None = None,
+    *,
+    template: str | Path | None = None,
+    adapter: Path | None = None,
+) -> TextParts:
     """Return tokenizer, chat template and special ids found in `folder`, or in a GGUF file.
+
+    Args:
+        folder: of the checkpoint.
+        config: its config.json.
+        template: a published format by name, or a file, in place of the folder's template.
+        adapter: a tuned folder; the template that it was tuned with goes before the base's.
 
     Raises:
         TokenizerError, TemplateError: files that are there and cannot be used.
@@ -102,9 +116,12 @@ def read_text(folder: Path, config: Mapping[str, Any], gguf: Gguf | None = None)
     if gguf is not None:
         return _gguf_text(gguf, config)
     tokenizer = load_tokenizer(folder)
-    return TextParts(
-        tokenizer, load_template(folder, tokenizer), read_specials(folder, config, tokenizer)
-    )
+    if template is not None:
+        found: ChatTemplate | None = open_template(template, folder=folder, tokenizer=tokenizer)
+    else:
+        tuned = None if adapter is None else load_template(adapter, tokenizer)
+        found = tuned or load_template(folder, tokenizer)
+    return TextParts(tokenizer, found, read_specials(folder, config, tokenizer))
 
 
 def _gguf_text(found: Gguf, config: Mapping[str, Any]) -> TextParts:
@@ -142,6 +159,7 @@ def load_parts(
     pull: bool = False,
     on_pull: Callable[[int, int, str], None] | None = None,
     on_check: Callable[[int, int], None] | None = None,
+    template: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Parts:
     """Open a model by whatever `puna.source.resolve` knows it by, weights included.
@@ -154,6 +172,7 @@ def load_parts(
             bfloat16 where most of its weights are quantized (GGUF).
         device: `auto` takes the first CUDA device if there is one.
         ignore_keys: config keys to pass over although they are unknown.
+        template: a published chat format by name, or a file, in place of the folder's.
         pull: whether to pull what is not on this disk.
         on_pull: called with (bytes done, bytes in all, file) of a pull.
         on_check: called with (bytes done, bytes in all) as digests are checked.
@@ -177,8 +196,9 @@ def load_parts(
     stored = table if gguf is None else gguf_names(spec)
     load_into(decoder, checkpoint, stored, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
-    slot = None if beside is None else read_adapter(beside.path, decoder, table)
-    text = read_text(source.path, config, gguf)
+    tuned = None if beside is None else beside.path
+    slot = None if tuned is None else read_adapter(tuned, decoder, table)
+    text = read_text(source.path, config, gguf, template=template, adapter=tuned)
     return Parts(source, config, spec, table, decoder, text, slot, gguf, notes)
 
 

@@ -90,11 +90,20 @@ ANSWERS: Mapping[str, tuple[list[str] | None, list[str] | None]] = {
     ),
     "v1": (['Hey & "you"</s>', "bye</s>"], ["Hey</s>", "bye </s>"]),
     # The system text stands before the last user message, so no earlier turn has its prefix.
-    "v3": (['Hey & "you"</s>', "bye</s>"], None),
-    "v3_spm": ([' Hey & "you"</s>', " bye</s>"], None),
+    "v3": (['Hey & "you"</s>', "bye</s>"], ["Hey</s>", "bye </s>"]),
+    "v3_spm": ([' Hey & "you"</s>', " bye</s>"], [" Hey</s>", " bye </s>"]),
     "v15": (['Hey & "you"</s>', "bye</s>"], ["Hey</s>", "bye </s>"]),
-    # Every message opens with what the generation prompt would have chosen otherwise.
-    "openai-gpt-oss-120b": (None, None),
+    # The model opens a channel itself, and a turn ends in another token once others follow.
+    "openai-gpt-oss-120b": (
+        [
+            '<|channel|>final<|message|>Hey & "you"<|end|>',
+            "<|channel|>final<|message|>bye<|return|>",
+        ],
+        [
+            "<|channel|>final<|message|>Hey<|end|>",
+            "<|channel|>final<|message|>bye <|return|>",
+        ],
+    ),
 }
 
 
@@ -210,7 +219,7 @@ def test_content_in_parts_is_marked(tokenizer: Tokenizer) -> None:
 
 def test_nobody_speaks_nothing_is_marked(tokenizer: Tokenizer) -> None:
     rendered = made("{{ messages[0].content }}").render([user("abc")], tokenizer=tokenizer)
-    assert rendered == Rendered("abc", tuple(tokenizer.encode("abc")), (False,) * 3)
+    assert rendered == Rendered("abc", tuple(tokenizer.encode("abc")), (False,) * 3, ())
 
 
 UNMARKABLE = {

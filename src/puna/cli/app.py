@@ -36,6 +36,10 @@ _COMMANDS = {
         "Continue a prompt and stream the text.",
         'puna generate --prompt "Once upon a time" --max-tokens 60',
     ),
+    "render": (
+        "Show what a chat template makes of messages, and what of it the assistant says.",
+        "puna render vicuna messages.json --json",
+    ),
     "inspect": (
         "Show architecture, parameters, memory and license of a model.",
         "puna inspect ./my-llama --json",

@@ -39,6 +39,9 @@ class Opening:
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     "A config key to pass over although it is unknown; may be repeated."
 
+    template: str | None = None
+    "A published chat format by name, such as vicuna, or a .jinja or .gotmpl file."
+
     def open(self, model: str) -> LanguageModel:
         """Open a model, with a bar where it takes long enough to be seen."""
         from puna.generate import LanguageModel
@@ -54,6 +57,7 @@ class Opening:
                 pull=self.pull,
                 on_pull=with_file(bar("pulling", "B")),
                 on_check=bar("checking", "B"),
+                template=self.template,
                 progress=bar("loading", "B"),
             )
         for remark in parts.notes:

@@ -53,6 +53,7 @@ def tune_command(
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     device: str = "auto",
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    template: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Tune a LoRA adapter; what the assistant says is learned, and nothing else.
@@ -73,6 +74,8 @@ def tune_command(
         cpu, cuda or auto.
     ignore_key
         A config key to pass over although it is unknown; may be repeated.
+    template
+        A published chat format by name, such as vicuna, or a .jinja or .gotmpl file.
     json
         Print one JSON object when done.
     """
@@ -96,6 +99,7 @@ def tune_command(
             dtype=dtype,
             device=device,
             ignore_keys=ignore_key,
+            template=template,
             on_load=bar("loading", "B"),
             on_encode=bar("encoding", "examples"),
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from puna.data.examples import Conversation, Example, Passage
 from puna.errors import DataError, PunaError, TemplateError, TokenizerError
-from puna.text import ChatTemplate, Tokenizer
+from puna.text import ChatTemplate, Tokenizer, format_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ def _conversation(
     if template is None:
         raise TemplateError(
             "this model has no chat template, so conversations cannot be rendered",
-            remedy="put a chat_template.jinja in its folder",
+            remedy="choose its published format by name, as in --template vicuna: "
+            + ", ".join(format_names()),
         )
     try:
         rendered = template.render(example.messages, tools=example.tools, tokenizer=tokenizer)

@@ -144,7 +144,7 @@ def _prompt(keys: Mapping[str, Any]) -> tuple[tuple[Message, ...] | str, str | N
     answer = _text(keys, "answer")
     if "prompt" in keys:
         return _text(keys, "prompt") or "", answer
-    messages = plain_messages(keys["messages"], join_parts=True)
+    messages = plain_messages(keys["messages"])
     for index, message in enumerate(messages):
         if message["role"] not in _ROLES:
             raise DataError(

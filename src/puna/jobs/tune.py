@@ -66,6 +66,7 @@ def open_base(
     dtype: DType = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
+    template: str | Path | None = None,
     on_load: Callable[[int, int], None] | None = None,
     on_encode: Callable[[int, int], None] | None = None,
 ) -> Opened:
@@ -75,7 +76,14 @@ def open_base(
         PunaError: what is wrong with either, before anything is written.
     """
     rows = read_examples(data)
-    parts = load_parts(model, dtype=dtype, device=device, ignore_keys=ignore_keys, progress=on_load)
+    parts = load_parts(
+        model,
+        dtype=dtype,
+        device=device,
+        ignore_keys=ignore_keys,
+        template=template,
+        progress=on_load,
+    )
     examples = encode_all(
         rows,
         tokenizer=parts.text.tokenizer,

@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from puna.engine import Completion, EngineThread, Event, Request
 from puna.engine.thread import Sink
 from puna.errors import PunaError
-from puna.generate import LanguageModel, Options, TextWatch
+from puna.generate import LanguageModel, Options
 from puna.serve.errors import ApiError, from_puna, server_error, too_long
 from puna.serve.wire import ChatRequest, choice, parse, token_logprob, usage
-from puna.text import TextStream
+from puna.text import TextStream, TextWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ class Desk:
             top_k=max(0, wire.top_k),
             min_p=wire.min_p,
             repetition_penalty=wire.repetition_penalty,
-            stop=wire.stops,
+            stop=(*wire.stops, *self._lm.turn_stops()),
             seed=None if wire.seed is None else wire.seed + index,
         )
         request, watch = self._lm.request(prompt, options)

@@ -20,6 +20,7 @@ from puna.generate import LanguageModel
 from puna.serve.app import app_of
 from puna.serve.completion import Desk
 from puna.serve.errors import ApiError
+from puna.text import format_names
 
 # Seconds that clients have, when the server stops, to take the end of their answers.
 _LAST_WORDS = 3
@@ -56,7 +57,8 @@ def serve(
             raise ServeError(
                 f"{model_id} cannot be served: it has no {missing}",
                 where=str(lm.parts.source.path),
-                remedy="put the files of its tokenizer and its chat_template.jinja in the folder",
+                remedy="put its tokenizer and chat_template.jinja in the folder, or choose its "
+                f"published format with --template: {', '.join(format_names())}",
             )
         app = app_of(desk, api_key=api_key)
         server = make_server(app, desk, listener, on_ready)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from puna.text.chat import ChatTemplate, Rendered, load_template, save_template
+from puna.text.chat import ChatTemplate, Rendered
+from puna.text.formats import format_names
 from puna.text.gguf_write import GgufText, gguf_text, gguf_text_again
+from puna.text.mask import mask_of, special_pattern
 from puna.text.messages import Message
 from puna.text.meter import Limits
 from puna.text.specials import Specials, read_specials, save_specials
 from puna.text.stop import StopWatch
 from puna.text.stream import Detokenizer, TextStream
-from puna.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
+from puna.text.template_files import load_template, open_template, save_template
+from puna.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer, specials_of, tokenizer_at
+from puna.text.watch import TextWatch
 
 __all__ = [
     "ChatTemplate",
@@ -21,13 +25,20 @@ __all__ = [
     "Specials",
     "StopWatch",
     "TextStream",
+    "TextWatch",
     "Tokenizer",
+    "format_names",
     "gguf_text",
     "gguf_text_again",
     "load_template",
     "load_tokenizer",
+    "mask_of",
+    "open_template",
     "read_specials",
     "save_specials",
     "save_template",
     "save_tokenizer",
+    "special_pattern",
+    "specials_of",
+    "tokenizer_at",
 ]

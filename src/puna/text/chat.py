@@ -3,56 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import jinja2
+from typing import Any, Literal
 
 from puna.errors import TemplateError
-from puna.text.files import copy_files, read_object, read_object_if_any, read_text
-from puna.text.ids import short
-from puna.text.mask import Span, Unmarkable, assistant_spans, token_mask
-from puna.text.messages import Message, plain_messages, plain_tools
-from puna.text.meter import Limits, Stop
-from puna.text.sandbox import Program, Raised, Run
-from puna.text.settings import CONFIG, ROLES, read_settings
-from puna.text.tokenizer import Tokenizer
+from puna.text.calls import Form, in_form, wanted_form, with_values
+from puna.text.mask import assistant_spans, mask_of
+from puna.text.messages import Message, plain_messages, plain_options, plain_tools, with_reasoning
+from puna.text.meter import Limits
+from puna.text.probe import Unmarkable
+from puna.text.running import compiled, rendered
+from puna.text.scene import Program, Run, Scene, Span
+from puna.text.tokenizer import Tokenizer, specials_of
 
-_JINJA = "chat_template.jinja"
-_JSON = "chat_template.json"
-_TOOLS_JINJA = "additional_chat_templates/tool_use.jinja"
-_DEFAULT = "default"
-_TOOL_USE = "tool_use"
-_NO_TOKENS: Mapping[str, str] = MappingProxyType({})
+Language = Literal["jinja", "go"]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One conversation: its text, its ids, and for each id whether the assistant says it."""
+    """One conversation: its text, its ids, and for each id whether the assistant says it.
+
+    `spans` are the characters [start, end) of the text that the assistant says.
+    """
 
     text: str
     ids: tuple[int, ...]
     loss_mask: tuple[bool, ...]
+    spans: tuple[Span, ...]
 
 
 class ChatTemplate:
     """A published chat template, compiled in the sandbox; immutable, safe across threads.
 
     Content that is a list of text parts reaches the template as it is if the template loops
-    over `content`, and joined with newlines if not.
+    over `content`, and joined if not. The role `developer` becomes `system` for a template that
+    does not name it. Arguments of tool calls may be JSON text or objects; the template gets what
+    it writes as JSON.
 
     Args:
-        source: the Jinja text.
+        source: the text of the template.
         bos_token, eos_token: as the template writes them; None leaves them undefined.
         tokens: more variables of that kind, such as `unk_token`.
         name: what errors call it.
         tool_source: another template, used when tools are given.
-        files: where it came from, for `save_template`.
+        files: where it came from, for `save_template`; without any, its text is saved.
         limits: what one rendering may spend.
         clock: the moment that `strftime_now` tells.
+        language: `go` for Go's text/template, as Ollama uses it.
+        stops: text that ends the assistant's turn, where no token does.
 
     Raises:
         TemplateError: a syntax error (with its line), or something that the sandbox refuses.
@@ -64,25 +68,35 @@ class ChatTemplate:
         *,
         bos_token: str | None,
         eos_token: str | None,
-        tokens: Mapping[str, str] = _NO_TOKENS,
+        tokens: Mapping[str, str] = _NOTHING,
         name: str = "chat template",
         tool_source: str | None = None,
         files: tuple[Path, ...] = (),
         limits: Limits | None = None,
         clock: Callable[[], datetime] = datetime.now,
+        language: Language = "jinja",
+        stops: Sequence[str] = (),
     ) -> None:
-        limits = limits or Limits()
+        limits, go = limits or Limits(), language == "go"
         named = {"bos_token": bos_token, "eos_token": eos_token, **tokens}
         self.source = source
         self.tool_source = tool_source
         self.name = name
         self.files = files
+        self.language = language
+        self.stops = tuple(stops)
         self.tokens = MappingProxyType({k: v for k, v in named.items() if v is not None})
-        self._clock = clock
-        self._program = _compiled(source, name, limits)
+        self.clock = clock
+        self._program = compiled(source, name, limits, go=go)
         self._tool_program = (
-            self._program if tool_source is None else _compiled(tool_source, name, limits)
+            self._program if tool_source is None else compiled(tool_source, name, limits, go=go)
         )
+
+    def at(self, moment: datetime) -> ChatTemplate:
+        """The same template with its clock stopped at this moment."""
+        stopped = copy(self)
+        stopped.clock = lambda: moment
+        return stopped
 
     def render_text(
         self,
@@ -90,14 +104,20 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = False,
+        options: Mapping[str, Any] = _NOTHING,
     ) -> str:
         """The text of a conversation.
 
+        Args:
+            messages, tools: as the OpenAI API writes them.
+            add_generation_prompt: end where the assistant speaks next.
+            options: what else the template looks at, such as `enable_thinking`.
+
         Raises:
-            UsageError: messages or tools that are not what they should be.
+            UsageError: messages, tools or options that are not what they should be.
             TemplateError: the template's own error, or a limit of the sandbox; with the line.
         """
-        view = _View(self, messages, tools, self._clock())
+        view = _View(self, messages, tools, options)
         return view.run(view.messages, add_generation_prompt).text
 
     def render_ids(
@@ -106,13 +126,16 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
+        options: Mapping[str, Any] = _NOTHING,
         tokenizer: Tokenizer,
     ) -> list[int]:
         """The ids of a conversation, as a prompt: needs no mask, so any template can give them.
 
         Raises: as `render_text`, and TokenizerError.
         """
-        text = self.render_text(messages, tools=tools, add_generation_prompt=add_generation_prompt)
+        text = self.render_text(
+            messages, tools=tools, add_generation_prompt=add_generation_prompt, options=options
+        )
         return tokenizer.encode(text, add_special=False)
 
     def render(
@@ -121,6 +144,7 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = False,
+        options: Mapping[str, Any] = _NOTHING,
         tokenizer: Tokenizer,
     ) -> Rendered:
         """A conversation with the mask of what the assistant says, its end of turn included.
@@ -130,15 +154,62 @@ class ChatTemplate:
         assistant says nothing has an all-false mask.
 
         Raises:
-            UsageError: messages or tools that are not what they should be.
+            UsageError: messages, tools or options that are not what they should be.
             TemplateError: as `render_text`, or the assistant's part cannot be told for certain.
             TokenizerError: text that cannot be encoded.
         """
-        view = _View(self, messages, tools, self._clock())
+        specials = specials_of(tokenizer)
+        text, spans = self.mark(
+            messages,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            options=options,
+            specials=specials,
+        )
+        ids, offsets = tokenizer.encode_spans(text, add_special=False)
+        return Rendered(text, tuple(ids), mask_of(spans, offsets), spans)
+
+    def mark(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = False,
+        options: Mapping[str, Any] = _NOTHING,
+        specials: Sequence[str] | None = None,
+    ) -> tuple[str, tuple[Span, ...]]:
+        """The text, and the characters [start, end) of it that the assistant says.
+
+        Args:
+            messages, tools, add_generation_prompt, options: as for `render_text`.
+            specials: the special tokens as they are written, since one of them ends a turn; None
+                takes what is spelled like one, for a template without its tokenizer.
+
+        Raises: as `render`, without TokenizerError.
+        """
+        view = _View(self, messages, tools, options)
         run = view.run(view.messages, add_generation_prompt)
-        spans = view.spans(run, tokenizer)
-        ids, offsets = tokenizer.encode_spans(run.text, add_special=False)
-        return Rendered(run.text, tuple(ids), token_mask(spans, offsets))
+        return run.text, view.spans(run, specials)
+
+    @cached_property
+    def _forms(self) -> dict[int, Form]:
+        return {}
+
+    def _form(self, program: Program, options: Mapping[str, Any]) -> Form:
+        """How this program wants the arguments of tool calls; found out once."""
+        form = self._forms.get(id(program))
+        if form is None:
+
+            def attempt(messages: list[dict[str, Any]], tools: list[Any]) -> str | None:
+                scene = Scene(messages, tools, False, self.tokens, options, self.clock())
+                try:
+                    return rendered(program, scene, self.name).text
+                except TemplateError:
+                    return None
+
+            form = "object" if self.language == "go" else wanted_form(attempt)
+            self._forms[id(program)] = form
+        return form
 
 
 class _View:
@@ -149,26 +220,27 @@ class _View:
         template: ChatTemplate,
         messages: Sequence[Message],
         tools: Sequence[Mapping[str, Any]] | None,
-        now: datetime,
+        options: Mapping[str, Any],
     ) -> None:
         self._template = template
         self._tools = plain_tools(tools)
         self._program = template._tool_program if self._tools else template._program
-        self._now = now
+        self._options = plain_options(options)
+        self._now = template.clock()
         traits = self._program.traits
-        self.messages = plain_messages(messages, join_parts=not traits.walks_content)
+        plain = plain_messages(messages, joins=traits.joins, developer=traits.developer)
+        if any(message.get("tool_calls") for message in plain):
+            plain = in_form(plain, template._form(self._program, self._options))
+        if template.language == "jinja":
+            plain = with_reasoning(plain)
+        self.messages = with_values(plain) if traits.values else plain
 
-    def run(self, messages: Sequence[dict[str, Any]], add_generation_prompt: bool) -> Run:
-        variables = {
-            **self._template.tokens,
-            "messages": list(messages),
-            "tools": self._tools,
-            "documents": None,
-            "add_generation_prompt": add_generation_prompt,
-        }
-        return _rendered(self._program, variables, self._template.name, self._now)
+    def run(self, messages: Sequence[dict[str, Any]], ask: bool) -> Run:
+        tokens = self._template.tokens
+        scene = Scene(messages, self._tools, ask, tokens, self._options, self._now)
+        return rendered(self._program, scene, self._template.name)
 
-    def spans(self, run: Run, tokenizer: Tokenizer) -> tuple[Span, ...]:
+    def spans(self, run: Run, specials: Sequence[str] | None) -> tuple[Span, ...]:
         if not any(message["role"] == "assistant" for message in self.messages):
             return ()
         traits = self._program.traits
@@ -176,7 +248,6 @@ class _View:
             raise self._unmarkable("a generation block is inside a macro or captured text")
         if traits.generation:
             return run.spans
-        specials = [tokenizer.piece(token) for token in sorted(tokenizer.special_ids)]
         try:
             return assistant_spans(
                 self.messages, run.text, lambda part, ask: self.run(part, ask).text, specials
@@ -195,140 +266,3 @@ class _View:
             remedy="put {% generation %} … {% endgeneration %} around what the assistant says "
             "in the template",
         )
-
-
-def load_template(
-    folder: Path, tokenizer: Tokenizer | None, *, limits: Limits | None = None
-) -> ChatTemplate | None:
-    """Reads the chat template of a checkpoint's folder; None where it has none.
-
-    chat_template.jinja wins over chat_template.json, and that over tokenizer_config.json. Where
-    several are named, "default" is taken, and "tool_use" when tools are given.
-
-    Raises:
-        TemplateError: a file that is broken, or a template that the sandbox refuses.
-        TokenizerError: a broken tokenizer_config.json.
-    """
-    path, sources = _sources(folder)
-    if not sources:
-        return None
-    extra = folder / _TOOLS_JINJA
-    files = (path,) if path.name != CONFIG else ()
-    if extra.is_file():
-        sources[_TOOL_USE] = read_text(extra, TemplateError)
-    if _DEFAULT not in sources:
-        raise TemplateError(
-            f"{path.name} names the templates {', '.join(sorted(sources))}, but no default",
-            where=str(path),
-        )
-    tokens = _tokens(folder, tokenizer)
-    return ChatTemplate(
-        sources[_DEFAULT],
-        bos_token=tokens.pop("bos_token", None),
-        eos_token=tokens.pop("eos_token", None),
-        tokens=tokens,
-        name=str(path),
-        tool_source=sources.get(_TOOL_USE),
-        files=files,
-        limits=limits,
-    )
-
-
-def save_template(template: ChatTemplate, folder: Path) -> tuple[Path, ...]:
-    """Copies the template's own files byte by byte; `save_tokenizer` copies the shared ones.
-
-    Raises:
-        StorageError: a file that could not be read or written.
-    """
-    return copy_files(template.files, folder)
-
-
-def _sources(folder: Path) -> tuple[Path, dict[str, str]]:
-    """The file that holds the template, and the templates in it by name."""
-    path = folder / _JINJA
-    if path.is_file():
-        return path, {_DEFAULT: read_text(path, TemplateError)}
-    path = folder / _JSON
-    if path.is_file():
-        value = read_object(path, TemplateError).get("chat_template")
-    else:
-        path = folder / CONFIG
-        value = read_object_if_any(path).get("chat_template")
-    if value is None:
-        return path, {}
-    if isinstance(value, str):
-        return path, {_DEFAULT: value}
-    if isinstance(value, list):
-        named = [e for e in value if isinstance(e, dict)]
-        table = {e.get("name"): e.get("template") for e in named}
-        if len(named) == len(value) and all(
-            isinstance(part, str) for entry in table.items() for part in entry
-        ):
-            return path, {str(k): str(v) for k, v in table.items()}
-    raise TemplateError("chat_template must be text or a list of named texts", where=str(path))
-
-
-def _tokens(folder: Path, tokenizer: Tokenizer | None) -> dict[str, str]:
-    """Special tokens as the files write them, else as the tokenizer's vocabulary does."""
-    roles = read_settings(folder).roles
-    tokens = {role: text for role in ROLES if (text := roles.get(role)) is not None}
-    if tokenizer is not None:
-        ids = {"bos_token": tokenizer.bos_id, "eos_token": tokenizer.eos_id}
-        for role, token in ids.items():
-            if role not in roles and token is not None:
-                tokens[role] = tokenizer.piece(token)
-    return tokens
-
-
-def _compiled(source: str, name: str, limits: Limits) -> Program:
-    try:
-        return Program(source, limits)
-    except jinja2.TemplateSyntaxError as exc:
-        raise TemplateError(
-            f"the chat template has a syntax error: {short(exc.message or 'unknown')}",
-            where=f"{name}, line {exc.lineno}",
-        ) from None
-    except Stop as exc:
-        raise _refused(str(exc), name) from None
-    except RecursionError:
-        raise _refused("it nests too deep", name) from None
-    except Exception as exc:
-        # What the template's compiler itself trips over, such as loops nested a hundred deep.
-        raise TemplateError(
-            f"the chat template cannot be compiled: {short(exc) or type(exc).__name__}", where=name
-        ) from None
-
-
-def _rendered(program: Program, variables: dict[str, Any], name: str, now: datetime) -> Run:
-    try:
-        return program.run(variables, now)
-    except Stop as exc:
-        raise _refused(str(exc), _place(program, name, exc)) from None
-    except Raised as exc:
-        raise TemplateError(
-            f"the chat template refuses this conversation: {short(exc)}",
-            where=_place(program, name, exc),
-        ) from None
-    except RecursionError as exc:
-        raise _refused("it calls itself without end", _place(program, name, exc)) from None
-    except MemoryError as exc:
-        raise _refused("it takes more memory than there is", _place(program, name, exc)) from None
-    except Exception as exc:
-        # A template can fail in every way Python can; none of them may reach the user raw.
-        raise TemplateError(
-            f"the chat template fails: {short(exc) or type(exc).__name__}",
-            where=_place(program, name, exc),
-        ) from None
-
-
-def _place(program: Program, name: str, error: BaseException) -> str:
-    line = program.line_of(error)
-    return name if line is None else f"{name}, line {line}"
-
-
-def _refused(reason: str, where: str) -> TemplateError:
-    return TemplateError(
-        f"the chat template was stopped: {short(reason)}",
-        where=where,
-        remedy="use a template from a source that you trust",
-    )

@@ -59,14 +59,32 @@ def copy_files(files: Iterable[Path], folder: Path) -> tuple[Path, ...]:
     return tuple(_copy(source, folder) for source in files)
 
 
+def write_text(target: Path, text: str) -> Path:
+    """Writes one UTF-8 file, through to the disk before it gets its name.
+
+    Raises:
+        StorageError: it could not be written; a file that was there before is still whole.
+    """
+    return _write(target, text.encode())
+
+
 def _copy(source: Path, folder: Path) -> Path:
     target = folder / source.name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if target.exists() and target.samefile(source):
             return target
         data = source.read_bytes()
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{source.name}.")
+    except OSError as exc:
+        raise StorageError(
+            f"{source.name} could not be copied: {exc.strerror or exc}", where=str(target)
+        ) from None
+    return _write(target, data)
+
+
+def _write(target: Path, data: bytes) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         scratch = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as handle:
@@ -79,6 +97,6 @@ def _copy(source: Path, folder: Path) -> Path:
             scratch.unlink(missing_ok=True)
     except OSError as exc:
         raise StorageError(
-            f"{source.name} could not be copied: {exc.strerror or exc}", where=str(target)
+            f"{target.name} could not be written: {exc.strerror or exc}", where=str(target)
         ) from None
     return target

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-Span = tuple[int, int]
-Render = Callable[[Sequence[dict[str, Any]], bool], str]
+from puna.text import probe
+from puna.text.probe import Render, Unmarkable, common, shows_calls
+from puna.text.scene import Span
 
-
-class Unmarkable(Exception):
-    """The assistant's part cannot be told from the text; says why."""
+# Published special tokens are spelled in these ways: <|im_end|>, </s>, <end_of_turn>, [/INST].
+_LOOKS_SPECIAL = re.compile(
+    r"<[|｜][^\s<>|｜]{1,60}[|｜]>|</?s>|<(?:bos|eos|pad|[a-z]+_of_[a-z]+|end_message)>"
+    r"|\[/?[A-Z][A-Z_]{2,30}\]"
+)
 
 
 def assistant_spans(
-    messages: Sequence[dict[str, Any]], text: str, render: Render, specials: Sequence[str]
+    messages: Sequence[dict[str, Any]],
+    text: str,
+    render: Render,
+    specials: Sequence[str] | None,
 ) -> tuple[Span, ...]:
     """The spans of the assistant's turns, found by rendering the conversation up to each.
 
@@ -25,24 +31,76 @@ def assistant_spans(
     with the turn's text. Every claim is checked: each prefix is one, and the content and the names
     of the tools that are called lie inside.
 
+    Templates that write earlier turns in another way later on (reasoning taken out, the system
+    message moved, turns of one role merged) are looked at around each turn only, see `probe`.
+
     Args:
         messages: the conversation.
         text: its rendering.
         render: renders messages, with or without the generation prompt.
-        specials: the special tokens as they are written.
+        specials: the special tokens as they are written; None: what is spelled like one.
 
     Raises:
         Unmarkable: one of the checks failed.
     """
-    ends = re.compile("|".join(map(re.escape, sorted(specials, key=len, reverse=True))) or "(?!)")
-    spans = []
+    ends = special_pattern(specials)
+    spans: list[Span] = []
+    for run in _runs(messages):
+        try:
+            found = [_turn(messages, index, text, render, ends) for index in run]
+            _check_apart(found)
+            _check_leads(messages, run, text, found)
+        except Unmarkable as strict:
+            try:
+                found = probe.turns(messages, run, text, render, ends)
+                if len(found) == len(run):
+                    _check_leads(messages, run, text, found)
+            except Unmarkable as local:
+                raise Unmarkable(f"{strict}; {local}") from None
+        spans += found
+    _check_apart(spans)
+    return tuple(spans)
+
+
+def _runs(messages: Sequence[dict[str, Any]]) -> list[list[int]]:
+    """The places of the assistant's messages, those in a row together."""
+    runs: list[list[int]] = []
     for index, message in enumerate(messages):
-        if message["role"] == "assistant":
-            spans.append(_turn(messages, index, text, render, ends))
+        if message["role"] != "assistant":
+            continue
+        if index and messages[index - 1]["role"] == "assistant":
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _check_apart(spans: Sequence[Span]) -> None:
     for one, two in pairwise(spans):
         if two[0] < one[1]:
             raise Unmarkable("two turns of the assistant overlap")
-    return tuple(spans)
+
+
+def _check_leads(
+    messages: Sequence[dict[str, Any]], run: Sequence[int], text: str, spans: Sequence[Span]
+) -> None:
+    """Of messages in a row, all begin alike, or the header of one is taken for what it says."""
+    leads = []
+    for index, (start, end) in zip(run, spans, strict=True):
+        said, content = text[start:end], _content(messages[index])
+        if content and not messages[index].get("tool_calls"):
+            lead = said[: said.find(content)].strip()
+            leads.append("" if lead.endswith("</think>") else lead)
+    if len(set(leads)) > 1:
+        raise Unmarkable(f"messages[{run[-1]}] begins in another way than the one before it")
+
+
+def special_pattern(specials: Sequence[str] | None) -> re.Pattern[str]:
+    """Matches any of the special tokens; None: what is spelled as published ones are."""
+    if specials is None:
+        return _LOOKS_SPECIAL
+    longest_first = sorted(specials, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 def _turn(
@@ -62,12 +120,12 @@ def _turn(
     if exact and content and not calls:
         return start, exact.end()
     alone = render(messages[: index + 1], False)
-    shared = _common(text, alone)
+    shared = common(text, alone)
     # Where nothing is said, the token is the end of the turn only if no word comes after it.
     wordless = re.compile(rf"(?:\s|{ends.pattern})*")
     if exact and not calls and shared >= exact.end() and wordless.fullmatch(alone, exact.end()):
         return start, exact.end()
-    if calls and not all(name in text[start:shared] for name in _called(calls)):
+    if calls and not shows_calls(calls, text[start:shared]):
         raise Unmarkable(f"the tool calls of messages[{index}] are not found in its turn")
     at = text.rfind(content, start, shared) if shared > start else -1
     if at < 0:
@@ -87,13 +145,6 @@ def _content(message: dict[str, Any]) -> str:
     return str(content or "").strip()
 
 
-def _called(calls: Any) -> list[str]:
-    """The names of the tools in a message's calls, in either of the published forms."""
-    entries = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    functions = [call.get("function", call) for call in entries]
-    return [str(f["name"]) for f in functions if isinstance(f, dict) and "name" in f]
-
-
 def _without_space(text: str, start: int, end: int, ends: re.Pattern[str]) -> int:
     """White space after the last special token of a turn is not the model's to say."""
     closing = [found.end() for found in ends.finditer(text, start, end)]
@@ -102,19 +153,7 @@ def _without_space(text: str, start: int, end: int, ends: re.Pattern[str]) -> in
     return end
 
 
-def _common(one: str, two: str) -> int:
-    """How many characters two texts share at their beginning."""
-    low, high = 0, min(len(one), len(two))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one.startswith(two[:middle]):
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def token_mask(spans: Sequence[Span], offsets: Sequence[Span]) -> tuple[bool, ...]:
+def mask_of(spans: Sequence[Span], offsets: Sequence[Span]) -> tuple[bool, ...]:
     """Marks the tokens from the first to the last that touch each span.
 
     Tokens without characters of their own count when they lie between marked ones.

@@ -7,7 +7,6 @@ does see.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, cast
 
 from jinja2 import nodes
@@ -16,6 +15,7 @@ from jinja2.parser import Parser
 from jinja2.visitor import NodeTransformer
 
 from puna.text.meter import Stop
+from puna.text.scene import Traits
 
 TICK = "puna_tick"
 PASS = "puna_pass"
@@ -51,19 +51,6 @@ class GenerationTag(Extension):
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What the tree tells about a template.
-
-    `generation`: it has generation blocks; `captured`: some in text that is captured first, where
-    their place in the output is not known; `walks_content`: it loops over a message's content.
-    """
-
-    generation: bool
-    captured: bool
-    walks_content: bool
-
-
 def instrument(tree: nodes.Template) -> Traits:
     """Puts the counter into the tree, in place.
 
@@ -80,7 +67,8 @@ def instrument(tree: nodes.Template) -> Traits:
     writer = _Instrument()
     walks = any(_walks_content(loop.iter) for loop in tree.find_all(nodes.For))
     writer.visit(tree)
-    return Traits(writer.generation, writer.captured, walks)
+    developer = any(node.value == "developer" for node in tree.find_all(nodes.Const))
+    return Traits(writer.generation, writer.captured, None if walks else "\n", developer)
 
 
 def _walks_content(iterated: nodes.Node) -> bool:

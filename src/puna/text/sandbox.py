@@ -9,9 +9,10 @@ measured before it grows.
 from __future__ import annotations
 
 import json
+import re
 import types
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import update_wrapper
 from typing import Any, cast
@@ -29,20 +30,12 @@ from markupsafe import Markup
 
 from puna.text import guards, rewrite
 from puna.text.meter import Limits, Meter, Stop
+from puna.text.scene import Raised, Run, Scene
 
+# A template says in its first lines that it takes results of tools as values.
+_VALUES = re.compile(r"\{#-?\s*tool results: values\s*-?#\}")
+_HEAD = 2_000  # characters
 _LONGEST_SOURCE = 100_000  # characters; the largest published templates have 20,000
-
-
-class Raised(Exception):
-    """The template's own `raise_exception`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One rendering: its text, and the generation blocks as characters [start, end)."""
-
-    text: str
-    spans: tuple[tuple[int, int], ...]
 
 
 class Program:
@@ -59,20 +52,25 @@ class Program:
         self.limits = limits
         self._environment = _Sandbox(limits)
         tree = self._environment.parse(source)
-        self.traits = rewrite.instrument(tree)
+        values = _VALUES.search(source, 0, _HEAD) is not None
+        self.traits = replace(rewrite.instrument(tree), values=values)
         code = self._environment.compile(tree, filename="<template>")
         self._template = Template.from_code(self._environment, code, self._environment.globals)
 
-    def run(self, variables: Mapping[str, Any], now: datetime) -> Run:
-        """Renders with these variables, which are plain JSON values.
-
-        Raises:
-            Stop: a limit was hit. Other errors are the template's own.
-        """
+    def render(self, scene: Scene) -> Run:
+        """See `puna.text.scene.Program`."""
+        variables = {
+            "documents": None,
+            **scene.tokens,
+            **scene.options,
+            "messages": list(scene.messages),
+            "tools": scene.tools,
+            "add_generation_prompt": scene.ask,
+        }
         meter = Meter(self.limits)
         for value in variables.values():
             meter.know(value)
-        context = self._template.new_context({**variables, "strftime_now": _Clock(now)})
+        context = self._template.new_context({**variables, "strftime_now": _Clock(scene.now)})
         cast(_Context, context).meter = meter
         parts = []
         for part in self._template.root_render_func(context):
@@ -82,7 +80,7 @@ class Program:
         return Run("".join(parts), tuple(meter.spans))
 
     def line_of(self, error: BaseException) -> int | None:
-        """The template's line where an error came from."""
+        """See `puna.text.scene.Program`."""
         line = None
         trace = error.__traceback__
         while trace is not None:

@@ -47,6 +47,9 @@ class Settings:
     legacy: bool
 
 
+NO_SETTINGS = Settings({}, (), None, None, None, False)
+
+
 def read_settings(folder: Path) -> Settings:
     """Reads tokenizer_config.json, special_tokens_map.json and added_tokens.json of a folder.
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from puna.text.bpe import load_json
 from puna.text.files import copy_files
-from puna.text.settings import ADDED, CONFIG, SPECIAL_MAP, read_settings
+from puna.text.settings import ADDED, CONFIG, NO_SETTINGS, SPECIAL_MAP, read_settings
 from puna.text.spm import load_sentencepiece
 from puna.text.stream import Detokenizer
 
@@ -105,6 +105,27 @@ def load_tokenizer(folder: Path) -> Tokenizer | None:
     if (folder / _SENTENCEPIECE).is_file():
         return load_sentencepiece(folder / _SENTENCEPIECE, read_settings(folder), files)
     return None
+
+
+def tokenizer_at(path: Path) -> Tokenizer | None:
+    """Reads the tokenizer of a folder, or one file alone; None for a folder without one.
+
+    A file that ends in .json is read as a tokenizer.json, any other as a SentencePiece model; what
+    stands beside it is not looked at.
+
+    Raises:
+        TokenizerError: as `load_tokenizer`.
+    """
+    if path.is_dir():
+        return load_tokenizer(path)
+    if path.suffix == ".json":
+        return load_json(path, NO_SETTINGS, (path,))
+    return load_sentencepiece(path, NO_SETTINGS, (path,))
+
+
+def specials_of(tokenizer: Tokenizer) -> list[str]:
+    """The special tokens as they are written in text, in the order of their ids."""
+    return [tokenizer.piece(token) for token in sorted(tokenizer.special_ids)]
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> tuple[Path, ...]:
