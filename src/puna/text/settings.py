@@ -37,7 +37,10 @@ class AddedToken:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Special and added tokens as published; `roles` has a key only where a file names one."""
+    """Special and added tokens as published; `roles` has a key only where a file names one.
+
+    `kind`: the tokenizer's class, which says how a vocabulary is used that cannot say it itself.
+    """
 
     roles: Mapping[str, str | None]
     added: tuple[AddedToken, ...]
@@ -45,6 +48,7 @@ class Settings:
     add_eos: bool | None
     prefix_space: bool | None
     legacy: bool
+    kind: str | None = None
 
 
 def read_settings(folder: Path) -> Settings:
@@ -77,6 +81,7 @@ def read_settings(folder: Path) -> Settings:
         add_eos=_flag(config, "add_eos_token", where),
         prefix_space=_flag(config, "add_prefix_space", where),
         legacy=_flag(config, "legacy", where) is True,
+        kind=_content(config.get("tokenizer_class"), f"{where}, tokenizer_class"),
     )
 
 

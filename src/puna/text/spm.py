@@ -117,6 +117,10 @@ class SentencePieceTokenizer:
         known = self._tokens.get(piece)
         return known.id if known else _find(self._model, piece)
 
+    def made(self) -> dict[str, str]:
+        """See `puna.text.Tokenizer`."""
+        return {}
+
     def _runs(self, text: str) -> Iterator[_Piece]:
         """Ordinary text and special tokens in turn; a token may take white space with it."""
         at = look = 0

@@ -1,0 +1,183 @@
+"""Tokenizers of the `tokenizers` library, built from a vocabulary that lies in another form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from puna.text.bpe import JsonTokenizer, from_library, guard
+from puna.text.pretokenizer import PreTokenizer, cutter, normalizer
+from puna.text.settings import AddedToken, Settings
+
+SPACE = "▁"
+Merge = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a tokenizer is rebuilt from: its name and place for errors, its files for copying."""
+
+    name: str
+    where: str
+    files: tuple[Path, ...] = ()
+
+
+def byte_level_bpe(
+    vocabulary: Mapping[str, int],
+    merges: Sequence[Merge],
+    rule: PreTokenizer,
+    settings: Settings,
+    origin: Origin,
+) -> JsonTokenizer:
+    """Byte-level BPE, cut by `rule`.
+
+    Raises:
+        TokenizerError: merges and vocabulary do not fit each other.
+    """
+    model = _bpe(vocabulary, merges, origin, ignore_merges=rule.whole)
+    library: Any = tokenizers.Tokenizer(model)
+    if (normal := normalizer(rule)) is not None:
+        library.normalizer = normal
+    library.pre_tokenizer = cutter(rule, prefix_space=settings.prefix_space is True)
+    library.decoder = decoders.ByteLevel()
+    return _finish(library, settings, origin)
+
+
+def plain_bpe(
+    vocabulary: Mapping[str, int],
+    merges: Sequence[Merge],
+    unknown: str | None,
+    settings: Settings,
+    origin: Origin,
+) -> JsonTokenizer:
+    """BPE over plain text with `▁` for a space, as SentencePiece has it.
+
+    Text that the vocabulary cannot spell becomes its bytes (`<0x0A>`), or `unknown` if it has no
+    bytes. With `settings.prefix_space` every run of ordinary text gets a space before it.
+
+    Raises:
+        TokenizerError: merges and vocabulary do not fit each other.
+    """
+    options = {"unk_token": unknown, "fuse_unk": True, "byte_fallback": "<0x00>" in vocabulary}
+    library: Any = tokenizers.Tokenizer(_bpe(vocabulary, merges, origin, **options))
+    spaces = normalizers.Replace(" ", SPACE)
+    steps: list[Any] = [
+        decoders.Replace(SPACE, " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+    ]
+    if settings.prefix_space:
+        library.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), spaces])
+        steps.append(decoders.Strip(" ", 1, 0))
+    else:
+        library.normalizer = spaces
+    library.decoder = decoders.Sequence(steps)
+    return _finish(library, settings, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Spaces:
+    """What a unigram tokenizer does with white space before it looks at the text.
+
+    `charsmap`: SentencePiece's compiled normalization, or empty. `collapse`: runs of spaces
+    become one, and none stays at the ends.
+    """
+
+    charsmap: bytes
+    collapse: bool
+
+
+def unigram(
+    pieces: Sequence[tuple[str, float]],
+    unknown: int,
+    spaces: Spaces,
+    settings: Settings,
+    origin: Origin,
+) -> JsonTokenizer:
+    """A unigram language model of pieces (Kudo 2018), as T5 has it.
+
+    Raises:
+        TokenizerError: the library refuses the pieces or the normalization.
+    """
+    failure = f"{origin.name} holds no unigram vocabulary that can be used"
+    build = partial(models.Unigram, list(pieces), unknown, "<0x00>" in dict(pieces))
+    library: Any = tokenizers.Tokenizer(guard(build, failure, origin.where))
+    if spaces.charsmap:
+        compiled = partial(normalizers.Precompiled, spaces.charsmap)
+        library.normalizer = guard(compiled, failure, origin.where)
+    scheme = "always" if settings.prefix_space else "never"
+    words = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme)
+    library.pre_tokenizer = (
+        pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), words])
+        if spaces.collapse
+        else words
+    )
+    library.decoder = decoders.Metaspace(SPACE, prepend_scheme=scheme)
+    return _finish(library, settings, origin)
+
+
+def all_splits(ranked: Iterable[str], known: Mapping[str, Any]) -> list[Merge]:
+    """The merges of a vocabulary whose pieces are ranked but whose merges nobody wrote down.
+
+    A learner that merges the neighbors whose joint piece ranks best is BPE with a merge for each
+    way to halve a piece, ranked as the piece. The order among the halvings of one piece does not
+    matter: whatever surrounds it, a piece is only ever completed from the two halves that its
+    own text ends in when it stands alone.
+
+    Args:
+        ranked: the pieces that can be made, best first.
+        known: the pieces that can be halves.
+    """
+    return [
+        (piece[:cut], piece[cut:])
+        for piece in ranked
+        for cut in range(1, len(piece))
+        if piece[:cut] in known and piece[cut:] in known
+    ]
+
+
+def _bpe(
+    vocabulary: Mapping[str, int], merges: Sequence[Merge], origin: Origin, **options: Any
+) -> Any:
+    failure = f"the merges of {origin.name} do not fit its vocabulary"
+    given = {key: value for key, value in options.items() if value is not None}
+    build = partial(models.BPE, vocab=dict(vocabulary), merges=list(merges), **given)
+    return guard(build, failure, origin.where)
+
+
+def _finish(library: Any, settings: Settings, origin: Origin) -> JsonTokenizer:
+    _add(library, settings.added)
+    before = settings.roles.get("bos_token") if settings.add_bos else None
+    after = settings.roles.get("eos_token") if settings.add_eos else None
+    around = [(piece, library.token_to_id(piece)) for piece in (before, after) if piece]
+    if around:
+        parts = [before, "$A", after]
+        library.post_processor = processors.TemplateProcessing(
+            single=[part for part in parts if part], special_tokens=list(dict(around).items())
+        )
+    return from_library(
+        library, settings, origin.files, name=origin.name, where=origin.where, rebuilt=True
+    )
+
+
+def _add(library: Any, added: Iterable[AddedToken]) -> None:
+    """Adds tokens that the vocabulary has, all at once: one by one takes quadratic time."""
+    entries = [
+        tokenizers.AddedToken(
+            token.content,
+            single_word=token.whole,
+            lstrip=token.lstrip,
+            rstrip=token.rstrip,
+            normalized=False,
+            special=token.special,
+        )
+        for token in added
+    ]
+    library.add_special_tokens([entry for entry in entries if entry.special])
+    library.add_tokens([entry for entry in entries if not entry.special])
