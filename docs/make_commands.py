@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("", "inspect", "generate", "chat", "tune", "eval", "serve")
+COMMANDS = ("", "inspect", "tokenize", "generate", "chat", "tune", "eval", "serve")
 
 
 def help_of(command: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from puna.text.chat import ChatTemplate, Rendered, load_template, save_template
+from puna.text.gguf_vocab import specials_from_gguf, tokenizer_from_gguf
 from puna.text.messages import Message
 from puna.text.meter import Limits
+from puna.text.opening import open_tokenizer
 from puna.text.specials import Specials, read_specials
 from puna.text.stop import StopWatch
 from puna.text.stream import Detokenizer, TextStream
@@ -22,7 +24,10 @@ __all__ = [
     "Tokenizer",
     "load_template",
     "load_tokenizer",
+    "open_tokenizer",
     "read_specials",
     "save_template",
     "save_tokenizer",
+    "specials_from_gguf",
+    "tokenizer_from_gguf",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class JsonTokenizer:
     _decoding: _Decoding
     _added: dict[int, str]
     _unk: int | None
-    _rebuilt: bool = False  # no tokenizer.json holds it
+    _config: Mapping[str, Any] | None = None  # of one that was rebuilt: no tokenizer.json holds it
     _bytes: dict[int, bytes] = field(default_factory=dict)
 
     def encode(
@@ -123,13 +123,15 @@ class JsonTokenizer:
 
     def made(self) -> dict[str, str]:
         """See `puna.text.Tokenizer`."""
-        if not self._rebuilt:
+        if self._config is None:
             return {}
         whole = tokenizers.Tokenizer.from_str(self._library.to_str())
         if self._processor is not None:
             whole.post_processor = self._processor
         roles = {"bos": self.bos_id, "eos": self.eos_id, "unk": self._unk, "pad": self.pad_id}
         config = {
+            **{key: value for key, value in self._config.items() if key != "auto_map"},
+            # Other classes of transformers put their own steps in place of the file's.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
             **{f"{role}_token": self.piece(t) for role, t in roles.items() if t is not None},
@@ -210,7 +212,7 @@ def from_library(
     *,
     name: str,
     where: str,
-    rebuilt: bool = False,
+    config: Mapping[str, Any] | None = None,
 ) -> JsonTokenizer:
     """A tokenizer of the `tokenizers` library, with what other files say of its special tokens.
 
@@ -220,7 +222,8 @@ def from_library(
         files: the files that make it up, to be copied with it.
         name: what holds it, for errors.
         where: the path of that.
-        rebuilt: no tokenizer.json holds it, so one must be written where it is saved.
+        config: the tokenizer_config.json beside it, where no tokenizer.json holds the tokenizer
+            and both must be written anew where it is saved.
 
     Raises:
         TokenizerError: the two contradict each other, or there is no vocabulary.
@@ -248,7 +251,7 @@ def from_library(
         _decoding=_decoding(_described(library.decoder)),
         _added={token: entry.content for token, entry in added.items()},
         _unk=roles.unk,
-        _rebuilt=rebuilt,
+        _config=config,
     )
 
 

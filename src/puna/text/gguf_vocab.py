@@ -18,6 +18,7 @@ from puna.text.gguf_fields import Type, Vocabulary
 from puna.text.ids import short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import choices, pretokenizer
+from puna.text.published import by_pieces
 from puna.text.rebuild import Merge, Origin, Spaces, all_splits, byte_level_bpe, plain_bpe, unigram
 from puna.text.settings import AddedToken, Settings
 from puna.text.specials import Specials
@@ -49,7 +50,7 @@ _PHI_3_KEEP = frozenset({"<unk>", "<s>", "<|endoftext|>"})
 
 
 def tokenizer_from_gguf(
-    metadata: Mapping[str, Any], where: str, *, pre: str | None = None
+    metadata: Mapping[str, Any], where: str = "the GGUF file", *, pre: str | None = None
 ) -> JsonTokenizer:
     """Rebuilds the tokenizer of a GGUF file.
 
@@ -76,7 +77,7 @@ def tokenizer_from_gguf(
     return build(metadata, fields.vocabulary(metadata, where), where, pre)
 
 
-def specials_from_gguf(metadata: Mapping[str, Any], where: str) -> Specials:
+def specials_from_gguf(metadata: Mapping[str, Any], where: str = "the GGUF file") -> Specials:
     """The ids that begin, end and fill a sequence; `eos` has the end of a turn where one is named.
 
     Raises:
@@ -92,7 +93,7 @@ def specials_from_gguf(metadata: Mapping[str, Any], where: str) -> Specials:
 def _gpt2(
     metadata: Mapping[str, Any], vocabulary: Vocabulary, where: str, pre: str | None
 ) -> JsonTokenizer:
-    rule = _rule(metadata, where, pre)
+    rule = _rule(metadata, vocabulary, where, pre)
     if rule.spelling == "plain":
         return _plain(metadata, vocabulary, where, rule)
     settings = _settings(metadata, "gpt2", vocabulary, where, rule)
@@ -146,9 +147,16 @@ def _t5(
     return unigram(pieces, unknown, spaces, settings, Origin("the file", where))
 
 
-def _rule(metadata: Mapping[str, Any], where: str, pre: str | None) -> PreTokenizer:
+def _rule(
+    metadata: Mapping[str, Any], vocabulary: Vocabulary, where: str, pre: str | None
+) -> PreTokenizer:
     architecture = fields.text(metadata, "general.architecture", where) or ""
     name = pre or fields.text(metadata, _PRE, where) or _PRE_OF.get(architecture)
+    if name is None:
+        # The first files of Llama 3 do not say it; their pieces do.
+        pairs = zip(vocabulary.pieces, vocabulary.types, strict=True)
+        known = by_pieces({p: t for t, (p, kind) in enumerate(pairs) if kind == Type.NORMAL})
+        name = known.pre if known else None
     if name is None:
         raise TokenizerError(
             "the file does not say how its tokenizer cuts text",

@@ -75,8 +75,10 @@ _DIGIT_WORDS: tuple[Step, ...] = (Digits(single=True), Words())
 
 TABLE: tuple[PreTokenizer, ...] = (
     PreTokenizer(
-        ("gpt-2", "gpt2", "r50k_base", "p50k_base", "phi-2", "gigachat", "a.x-4.0", "mellum")
-        + ("exaone4", "trillion", "granite-docling", "jais"),
+        (
+            *("gpt-2", "gpt2", "r50k_base", "p50k_base", "phi-2", "gigachat", "a.x-4.0"),
+            *("mellum", "exaone4", "trillion", "granite-docling", "jais"),
+        ),
         "GPT-2, GPT-J, GPT-Neo, OPT, Phi-1 and 2, EXAONE 4, Jais",
         _WORDS,
     ),
@@ -87,8 +89,10 @@ TABLE: tuple[PreTokenizer, ...] = (
         normalizer="NFC",
     ),
     PreTokenizer(
-        ("starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b")
-        + ("minerva", "mellum2"),
+        (
+            *("starcoder", "refact", "smollm", "codeshell", "exaone", "minerva-7b"),
+            *("minerva", "mellum2"),
+        ),
         "StarCoder 1 and 2, Refact, SmolLM 1 and 2, Granite, EXAONE 3, Minerva",
         _DIGIT_WORDS,
     ),
@@ -173,8 +177,10 @@ TABLE: tuple[PreTokenizer, ...] = (
         (Split(_any(_LETTERS, r"\p{N}", _SIGNS, _LINES, _BLANKS)),),
     ),
     PreTokenizer(
-        ("gpt-4o", "o200k_base", "o200k_harmony", "gpt-oss", "llama4", "kanana2", "talkie")
-        + ("minimax-m2",),
+        (
+            *("gpt-4o", "o200k_base", "o200k_harmony", "gpt-oss", "llama4", "kanana2"),
+            *("talkie", "minimax-m2"),
+        ),
         "GPT-4o, gpt-oss, Llama 4, MiniMax M2",
         (Split(_cased(r"\p{N}{1,3}", suffix=_SUFFIX + "?")),),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from puna.text.bpe import JsonTokenizer, from_library, guard
+from puna.text.files import read_object
 from puna.text.pretokenizer import PreTokenizer, cutter, normalizer
-from puna.text.settings import AddedToken, Settings
+from puna.text.settings import CONFIG, AddedToken, Settings
 
 SPACE = "▁"
 Merge = tuple[str, str]
@@ -21,11 +22,27 @@ Merge = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a tokenizer is rebuilt from: its name and place for errors, its files for copying."""
+    """What a tokenizer is rebuilt from: its name and place for errors, its files for copying.
+
+    `config` is the tokenizer_config.json beside it; a new one is written where it is saved, so it
+    is not among the files.
+    """
 
     name: str
     where: str
     files: tuple[Path, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def origin_of(path: Path, files: Iterable[Path]) -> Origin:
+    """The origin of a vocabulary file with others beside it.
+
+    Raises:
+        TokenizerError: a tokenizer_config.json that is not JSON.
+    """
+    beside = tuple(files)
+    config = next((read_object(file) for file in beside if file.name == CONFIG), {})
+    return Origin(path.name, str(path), tuple(f for f in beside if f.name != CONFIG), config)
 
 
 def byte_level_bpe(
@@ -162,7 +179,12 @@ def _finish(library: Any, settings: Settings, origin: Origin) -> JsonTokenizer:
             single=[part for part in parts if part], special_tokens=list(dict(around).items())
         )
     return from_library(
-        library, settings, origin.files, name=origin.name, where=origin.where, rebuilt=True
+        library,
+        settings,
+        origin.files,
+        name=origin.name,
+        where=origin.where,
+        config=origin.config,
     )
 
 

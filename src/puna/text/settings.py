@@ -14,6 +14,7 @@ from puna.text.ids import check_text, short
 CONFIG = "tokenizer_config.json"
 SPECIAL_MAP = "special_tokens_map.json"
 ADDED = "added_tokens.json"
+SETTINGS = (CONFIG, SPECIAL_MAP, ADDED)
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
 
@@ -81,7 +82,7 @@ def read_settings(folder: Path) -> Settings:
         add_eos=_flag(config, "add_eos_token", where),
         prefix_space=_flag(config, "add_prefix_space", where),
         legacy=_flag(config, "legacy", where) is True,
-        kind=_content(config.get("tokenizer_class"), f"{where}, tokenizer_class"),
+        kind=_name(config.get("tokenizer_class")),
     )
 
 
@@ -93,6 +94,11 @@ def _content(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     raise TokenizerError(f"a token must be text, not {type(value).__name__}", where=where)
+
+
+def _name(value: Any) -> str | None:
+    # Only one that is known is used, so one that is no text counts as none.
+    return value if isinstance(value, str) else None
 
 
 def _flag(config: Mapping[str, Any], key: str, where: str) -> bool | None:

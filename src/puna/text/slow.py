@@ -1,7 +1,7 @@
 """A folder with only `vocab.json` and `merges.txt`: byte-level BPE as GPT-2 published it.
 
 The two files do not say how text is cut. tokenizer_config.json names the tokenizer's class, and
-the class says it; without one the pre-tokenizer comes by name.
+the class says it; without one the pre-tokenizer comes by name, or the vocabulary is a known one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from puna.text.files import read_object, read_text
 from puna.text.ids import check_text, short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import choices, pretokenizer
-from puna.text.rebuild import Merge, Origin, byte_level_bpe
+from puna.text.published import by_pieces, completed
+from puna.text.rebuild import Merge, byte_level_bpe, origin_of
 from puna.text.settings import AddedToken, Settings
 
 VOCABULARY = "vocab.json"
@@ -47,30 +48,25 @@ def load_slow(
     Raises:
         TokenizerError: broken files, or a class that is not known; names the file and line.
     """
-    rule = _rule(folder, settings, pre)
     vocabulary = _vocabulary(folder / VOCABULARY)
+    kind = _BY_CLASS.get((settings.kind or "").removesuffix("Fast"))
+    known = None if pre or kind else by_pieces(vocabulary)
+    rule = _rule(folder, settings, pre or kind or (known.pre if known else None))
+    settings = completed(settings, known, rule)
     merges = list(_merges(folder / MERGES))
     added = [token for token in settings.added if token.id is not None]
-    roles = [role for role in settings.roles.values() if role in vocabulary]
     for token in added:
         _join(vocabulary, token, folder)
     named = {token.content for token in added}
-    listed = [AddedToken(role, vocabulary[role]) for role in roles if role and role not in named]
-    bos = settings.add_bos
-    settings = replace(
-        settings,
-        added=(*added, *listed),
-        add_bos=rule.bos != "no" if bos is None else bos,
-    )
-    return byte_level_bpe(
-        vocabulary, merges, rule, settings, Origin(VOCABULARY, str(folder), files)
-    )
+    roles = {role for role in settings.roles.values() if role in vocabulary} - named
+    listed = [AddedToken(role, vocabulary[role]) for role in roles if role]
+    settings = replace(settings, added=(*added, *listed))
+    return byte_level_bpe(vocabulary, merges, rule, settings, origin_of(folder / VOCABULARY, files))
 
 
-def _rule(folder: Path, settings: Settings, pre: str | None) -> PreTokenizer:
-    kind = (settings.kind or "").removesuffix("Fast")
-    name = pre or _BY_CLASS.get(kind)
+def _rule(folder: Path, settings: Settings, name: str | None) -> PreTokenizer:
     if name is None:
+        kind = settings.kind
         said = f"the class {short(kind)} does not say" if kind else "nothing says"
         raise TokenizerError(
             f"{VOCABULARY} and {MERGES} hold a vocabulary, and {said} how its tokenizer cuts text",

@@ -243,7 +243,7 @@ def _processor(data: bytes, path: Path) -> Any:
         raise TokenizerError(
             f"{path.name} is not a whole SentencePiece model ({len(data):,} bytes)",
             where=str(path),
-            remedy="fetch the file again; a tiktoken file needs its tokenizer.json",
+            remedy="fetch the file again",
         )
     return model
 

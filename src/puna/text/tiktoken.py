@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from puna.errors import TokenizerError
@@ -23,71 +22,14 @@ from puna.text.files import read_bytes
 from puna.text.ids import short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import choices, pretokenizer
-from puna.text.rebuild import Origin, all_splits, byte_level_bpe
-from puna.text.settings import AddedToken, Settings
+from puna.text.published import BY_CLASS, Published, by_digest, by_name, completed
+from puna.text.rebuild import all_splits, byte_level_bpe, origin_of
+from puna.text.settings import Settings
 
 _LINE = re.compile(rb"([A-Za-z0-9+/]+={0,2}) ([0-9]{1,7})")
 _MOST_BYTES = 64 << 20
 _LONGEST_TOKEN = 1_024  # bytes; a published token has at most a few hundred
 _MOST_RANK = 2_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Published:
-    """What a published file does not say itself; `special` by the rank that follows the last."""
-
-    pre: str
-    special: Mapping[str, int]
-    bos: str | None = None
-    eos: str | None = None
-
-
-_LLAMA_3 = _Published(
-    "llama3",
-    {
-        "<|begin_of_text|>": 128000,
-        "<|end_of_text|>": 128001,
-        "<|start_header_id|>": 128006,
-        "<|end_header_id|>": 128007,
-        "<|eot_id|>": 128009,
-    },
-    bos="<|begin_of_text|>",
-    eos="<|end_of_text|>",
-)
-_QWEN_1 = _Published(
-    "qwen2",
-    {
-        **{"<|endoftext|>": 151643, "<|im_start|>": 151644, "<|im_end|>": 151645},
-        **{f"<|extra_{number}|>": 151646 + number for number in range(205)},
-    },
-    eos="<|endoftext|>",
-)
-_END = "<|endoftext|>"
-_FILL = {"<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260}
-# The SHA-256 of published files: Llama 3's tokenizer.model, and OpenAI's encodings.
-_BY_DIGEST = {
-    "82e9d31979e92ab929cd544440f129d9ecd797b69e327f80f17e1c50d5551b55": _LLAMA_3,
-    "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930": _Published(
-        "r50k_base", {_END: 50256}, eos=_END
-    ),
-    "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069": _Published(
-        "p50k_base", {_END: 50256}, eos=_END
-    ),
-    "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7": _Published(
-        "cl100k_base", {_END: 100257, **_FILL, "<|endofprompt|>": 100276}, eos=_END
-    ),
-    "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d": _Published(
-        "o200k_base", {_END: 199999, "<|endofprompt|>": 200018}, eos=_END
-    ),
-}
-# Tokenizer classes, as tokenizer_config.json names them, of models that ship a rank file.
-_BY_CLASS = {
-    "Arcade100kTokenizer": _Published("stablelm2", {}),
-    "ChatGLM4Tokenizer": _Published("glm4", {}),
-    "HYTokenizer": _Published("hunyuan", {}),
-    "QWenTokenizer": _QWEN_1,
-    "TikTokenTokenizer": _Published("kimi-k2", {}),
-}
 
 
 def looks_like_tiktoken(data: bytes) -> bool:
@@ -117,10 +59,10 @@ def load_tiktoken(
     data = read_bytes(path)
     if len(data) > _MOST_BYTES:
         raise TokenizerError(f"a rank file of {len(data):,} bytes cannot be one", where=str(path))
-    known = _BY_DIGEST.get(hashlib.sha256(data).hexdigest()) or _BY_CLASS.get(settings.kind or "")
-    rule = _rule(pre, known, path)
     ranks = _read(data, path)
-    settings = _settled(settings, known, rule)
+    known = by_digest(data) or BY_CLASS.get(settings.kind or "") or by_name(path.name, len(ranks))
+    rule = _rule(pre, known, path)
+    settings = completed(settings, known, rule)
     special = {token.content: token.id for token in settings.added if token.id is not None}
     _check_ranks(ranks, set(special.values()), path)
     vocabulary = {byte_level.spell(token): rank for token, rank in ranks.items()}
@@ -128,10 +70,10 @@ def load_tiktoken(
     _join(vocabulary, special, path)
     # tiktoken takes a piece that is a token as it is.
     rule = replace(rule, whole=True)
-    return byte_level_bpe(vocabulary, merges, rule, settings, Origin(path.name, str(path), files))
+    return byte_level_bpe(vocabulary, merges, rule, settings, origin_of(path, files))
 
 
-def _rule(pre: str | None, known: _Published | None, path: Path) -> PreTokenizer:
+def _rule(pre: str | None, known: Published | None, path: Path) -> PreTokenizer:
     name = pre or (known.pre if known else None)
     if name is None:
         raise TokenizerError(
@@ -147,20 +89,6 @@ def _rule(pre: str | None, known: _Published | None, path: Path) -> PreTokenizer
             remedy=choices(),
         )
     return rule
-
-
-def _settled(settings: Settings, known: _Published | None, rule: PreTokenizer) -> Settings:
-    """The settings with what is known of a published file, where the files name no tokens."""
-    if known and not any(token.id is not None for token in settings.added):
-        added = tuple(AddedToken(content, t) for content, t in known.special.items())
-        roles = {"bos_token": known.bos, "eos_token": known.eos}
-        settings = replace(
-            settings,
-            added=(*added, *(t for t in settings.added if t.content not in known.special)),
-            roles={**{role: t for role, t in roles.items() if t}, **settings.roles},
-        )
-    begins = rule.bos != "no" if settings.add_bos is None else settings.add_bos
-    return replace(settings, add_bos=begins)
 
 
 def _read(data: bytes, path: Path) -> dict[bytes, int]:
