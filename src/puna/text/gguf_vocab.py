@@ -123,13 +123,14 @@ def _llama(
     scores = fields.scores(metadata, len(vocabulary.pieces), where)
     _check_bytes(vocabulary, where)
     normal = [t for t, kind in enumerate(vocabulary.types) if kind == Type.NORMAL]
-    # Pieces are learned in the order of their ids, so the id decides between equal scores: some
-    # converters write one score for all.
+    # Pieces are learned in the order of their ids, so the id decides between equal scores.
     normal.sort(key=lambda token: (-scores[token], token))
     ranked = [vocabulary.pieces[token] for token in normal]
+    merges = all_splits(ranked, dict.fromkeys(ranked))
+    if len({scores[token] for token in normal}) == 1 and len(merges) > 1:
+        merges = _stated_merges(metadata, where)
     settings = _settings(metadata, "llama", vocabulary, where, None)
     unknown = settings.roles.get("unk_token")
-    merges = all_splits(ranked, dict.fromkeys(ranked))
     return plain_bpe(vocabulary.ids, merges, unknown, settings, Origin("the file", where))
 
 
@@ -178,6 +179,17 @@ def _merges(metadata: Mapping[str, Any], where: str) -> list[Merge]:
             )
         merges.append((line[:cut], line[cut + 1 :]))
     return merges
+
+
+def _stated_merges(metadata: Mapping[str, Any], where: str) -> list[Merge]:
+    """The merges of a file whose scores say nothing: some converters write one score for all."""
+    if "tokenizer.ggml.merges" not in metadata:
+        raise TokenizerError(
+            "all pieces have the same score, so the order of merges is lost",
+            where=f"{where}, tokenizer.ggml.scores",
+            remedy="convert the model again from a folder that has its tokenizer.model",
+        )
+    return _merges(metadata, where)
 
 
 def _check_bytes(vocabulary: Vocabulary, where: str) -> None:

@@ -107,7 +107,7 @@ TABLE: tuple[PreTokenizer, ...] = (
         "GGUF files that say `default`",
         (
             Split(r"[\p{P}$+<=>^~|]+"),
-            Words(),
+            Split(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"),
             Digits(single=False),
             Split("[0-9][0-9][0-9]"),
         ),

@@ -95,7 +95,9 @@ def _vocabulary(path: Path) -> dict[str, int]:
                 f"id {token} belongs to {short(repr(seen[token]))} and to {short(repr(piece))}",
                 where=str(path),
             )
-    missing = next((c for c in byte_level.BYTE_OF if c not in vocabulary), None)
+    # Bytes that no UTF-8 has, and control characters, may be left out; these never are.
+    printable = byte_level.spell(bytes(range(0x20, 0x7F)))
+    missing = next((c for c in printable if c not in vocabulary), None)
     if missing is not None:
         raise TokenizerError(
             f"no piece is the single byte 0x{byte_level.BYTE_OF[missing]:02X}, so this is no "

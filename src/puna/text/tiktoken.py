@@ -141,8 +141,13 @@ def _check_ranks(ranks: Mapping[bytes, int], special: set[int], path: Path) -> N
     for byte in range(256):
         if bytes([byte]) not in ranks:
             raise TokenizerError(f"no token is the single byte 0x{byte:02X}", where=str(path))
+    last = max(ranks.values())
     have = special.union(ranks.values())
-    missing = next((rank for rank in range(max(ranks.values())) if rank not in have), None)
+    missing = next((rank for rank in range(last) if rank not in have), None)
+    # Published vocabularies leave at most one id free before their special tokens.
+    first = min((token for token in special if token > last), default=last)
+    if missing is None and first > last + 2:
+        missing = last + 1
     if missing is not None:
         raise TokenizerError(
             f"rank {missing} is missing, so tokens are lost",
