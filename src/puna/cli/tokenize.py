@@ -25,7 +25,7 @@ _MOST_SHOWN = 400  # ids that people are shown one by one
 
 def tokenize_command(
     path: str,
-    text: str | None = None,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     *,
     decode: Annotated[bool, Parameter(negative=())] = False,
     pre: str | None = None,
