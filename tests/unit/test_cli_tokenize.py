@@ -61,11 +61,9 @@ def test_special_tokens_are_read_unless_told_not_to(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("path", "pre"),
     [
-        ("llama.cpp/ggml-vocab-falcon.gguf", ()),
+        ("llama.cpp/ggml-vocab-gpt-2.gguf", ()),
         ("llama.cpp/ggml-vocab-phi-3.gguf", ()),
-        ("llama.cpp/ggml-vocab-gpt-neox.gguf", ()),
         ("mistral/mistral_instruct_tokenizer_240323.model.v3", ()),
-        ("mistral-7b-instruct-v0.3", ()),
         ("mistral-7b-instruct-v0.3/tokenizer.json", ()),
         ("llama3.2", ("--pre", "llama3")),
     ],
@@ -78,18 +76,14 @@ def test_every_form_there_and_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     place = str(shared / "data" / "tokenizers" / path)
-    text = "x" + SEPARATOR.join(text for text in HARD[1:] if "</s>" not in text and "\x07" not in text)
-    if "neox" in path:
-        text = text.replace("e\u0301 a\u0300\u0327", "")
+    # A space after a special token is put there by phi-3, and none of it is text.
+    text = "x" + SEPARATOR.join(text for text in HARD[1:] if "</s>" not in text)
     piped(monkeypatch, text)
     made = run(capsys, place, "-", *pre)
     assert made["text"] == text
     assert len(made["ids"]) == len(made["pieces"]) == made["tokens"]
     piped(monkeypatch, ",".join(map(str, made["ids"])))
-    back = run(capsys, place, "--decode", *pre)
-    if "neox" not in path:
-        assert back["text"] == text
-    assert back["ids"] == made["ids"]
+    assert run(capsys, place, "--decode", *pre) == made
 
 
 def test_ranks_need_a_name(tmp_path: Path, capsys: Capture) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -309,33 +310,45 @@ def _add_tokens(library: Any, settings: Settings, name: str, where: str) -> None
     for content in filter(None, settings.roles.values()):
         token = wanted.get(content, AddedToken(content))
         wanted[content] = replace(token, special=True)
+    added = library.get_added_tokens_decoder()
+    entries: list[Any] = []
+    expected: list[tuple[str, int]] = []
     for token in sorted(wanted.values(), key=lambda t: (t.id is None, t.id or 0)):
-        _add_token(library, token, name, where)
+        have: int | None = library.token_to_id(token.content)
+        number = have if token.id is None else token.id
+        if number is None:
+            continue
+        if have not in (None, number):
+            raise _two_ids(token.content, have, number, name, where)
+        known = added.get(number) if have is not None else None
+        if known is None or (token.special and not known.special):
+            entries.append(_entry(token, known))
+        expected.append((token.content, number))
+    # In runs: added one by one, they would take quadratic time.
+    for special, run in groupby(entries, key=lambda entry: entry.special):
+        (library.add_special_tokens if special else library.add_tokens)(list(run))
+    for content, number in expected:
+        if (have := library.token_to_id(content)) != number:
+            raise _two_ids(content, have, number, name, where)
 
 
-def _add_token(library: Any, token: AddedToken, name: str, where: str) -> None:
-    have: int | None = library.token_to_id(token.content)
-    number = have if token.id is None else token.id
-    if number is None:
-        return
-    known = library.get_added_tokens_decoder().get(have) if have is not None else None
-    if known is None or (token.special and not known.special):
-        entry = tokenizers.AddedToken(
-            token.content,
-            single_word=known.single_word if known else token.whole,
-            lstrip=known.lstrip if known else token.lstrip,
-            rstrip=known.rstrip if known else token.rstrip,
-            normalized=known.normalized if known else not token.special,
-            special=token.special,
-        )
-        (library.add_special_tokens if token.special else library.add_tokens)([entry])
-        have = library.token_to_id(token.content) if have is None else have
-    if {number} != {have, library.token_to_id(token.content)}:
-        raise TokenizerError(
-            f"the token {token.content!r} has id {have} in {name} "
-            f"and id {number} in the files beside it",
-            where=where,
-        )
+def _entry(token: AddedToken, known: Any) -> Any:
+    """The library's own record; what it knows of the token already stays."""
+    return tokenizers.AddedToken(
+        token.content,
+        single_word=known.single_word if known else token.whole,
+        lstrip=known.lstrip if known else token.lstrip,
+        rstrip=known.rstrip if known else token.rstrip,
+        normalized=known.normalized if known else not token.special,
+        special=token.special,
+    )
+
+
+def _two_ids(content: str, have: int | None, number: int, name: str, where: str) -> TokenizerError:
+    return TokenizerError(
+        f"the token {content!r} has id {have} in {name} and id {number} in the files beside it",
+        where=where,
+    )
 
 
 def _roles(library: Any, settings: Settings) -> _Roles:

@@ -16,6 +16,7 @@ _TYPES = "tokenizer.ggml.token_type"
 _SCORES = "tokenizer.ggml.scores"
 _CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
 _MOST_TOKENS = 2_000_000  # the largest published vocabulary has about 260,000
+_LONGEST_PIECE = 1_024  # a published piece has at most a few hundred
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 
@@ -61,6 +62,11 @@ def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
         if piece in ("", f"[PAD{token}]"):
             pieces[token] = piece = piece or f"[EMPTY_{token}]"
             types[token] = Type.UNUSED
+        elif len(piece) > _LONGEST_PIECE:
+            raise TokenizerError(
+                f"piece {token} has {len(piece):,} characters, at most {_LONGEST_PIECE:,} can be",
+                where=f"{where}, {_TOKENS}",
+            )
         elif types[token] == Type.USER_DEFINED:
             pieces[token] = piece = piece.replace("▁", " ")
         if ids.setdefault(piece, token) != token:

@@ -170,14 +170,19 @@ def _bpe(
 
 def _finish(library: Any, settings: Settings, origin: Origin) -> JsonTokenizer:
     _add(library, settings.added)
-    before = settings.roles.get("bos_token") if settings.add_bos else None
-    after = settings.roles.get("eos_token") if settings.add_eos else None
-    around = [(piece, library.token_to_id(piece)) for piece in (before, after) if piece]
-    if around:
-        parts = [before, "$A", after]
-        library.post_processor = processors.TemplateProcessing(
-            single=[part for part in parts if part], special_tokens=list(dict(around).items())
-        )
+    roles = settings.roles
+    before = roles.get("bos_token") if settings.add_bos else None
+    after = roles.get("eos_token") if settings.add_eos else None
+    # The names stand for the pieces, whose own characters could mean something in a template.
+    around = [
+        {"id": name, "ids": [library.token_to_id(piece)], "tokens": [piece]}
+        for name, piece in (("bos", before), ("eos", after))
+        if piece and library.token_to_id(piece) is not None
+    ]
+    names = [entry["id"] for entry in around]
+    if names:
+        parts = [part for part in ("bos", "$A", "eos") if part in (*names, "$A")]
+        library.post_processor = processors.TemplateProcessing(single=parts, special_tokens=around)
     return from_library(
         library,
         settings,

@@ -13,7 +13,7 @@ from pathlib import Path
 from puna.errors import TokenizerError
 from puna.text import byte_level
 from puna.text.bpe import JsonTokenizer
-from puna.text.files import read_object, read_text
+from puna.text.files import check_size, read_object, read_text
 from puna.text.ids import check_text, short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import choices, pretokenizer
@@ -24,6 +24,7 @@ from puna.text.settings import AddedToken, Settings
 VOCABULARY = "vocab.json"
 MERGES = "merges.txt"
 _MOST_ID = 2_000_000
+_MOST_BYTES = 256 << 20
 _BY_CLASS = {
     "CodeGenTokenizer": "gpt-2",
     "CohereTokenizer": "command-r",
@@ -84,6 +85,7 @@ def _rule(folder: Path, settings: Settings, name: str | None) -> PreTokenizer:
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
+    check_size(path, _MOST_BYTES)
     vocabulary = read_object(path)
     seen: dict[int, str] = {}
     for piece, token in vocabulary.items():
@@ -108,6 +110,7 @@ def _vocabulary(path: Path) -> dict[str, int]:
 
 
 def _merges(path: Path) -> Iterator[Merge]:
+    check_size(path, _MOST_BYTES)
     for number, line in enumerate(read_text(path).split("\n"), 1):
         line = line.removesuffix("\r")
         if not line or (number == 1 and line.startswith("#version")):

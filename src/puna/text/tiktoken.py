@@ -18,7 +18,7 @@ from pathlib import Path
 from puna.errors import TokenizerError
 from puna.text import byte_level
 from puna.text.bpe import JsonTokenizer
-from puna.text.files import read_bytes
+from puna.text.files import check_size, read_bytes
 from puna.text.ids import short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import choices, pretokenizer
@@ -56,9 +56,8 @@ def load_tiktoken(
         TokenizerError: lines that are no ranks, a rank twice or missing, a byte that no token
             spells, or no way to tell how text is cut; names the line.
     """
+    check_size(path, _MOST_BYTES)
     data = read_bytes(path)
-    if len(data) > _MOST_BYTES:
-        raise TokenizerError(f"a rank file of {len(data):,} bytes cannot be one", where=str(path))
     ranks = _read(data, path)
     known = by_digest(data) or BY_CLASS.get(settings.kind or "") or by_name(path.name, len(ranks))
     rule = _rule(pre, known, path)
