@@ -25,7 +25,7 @@ VOCABULARY = "vocab.json"
 MERGES = "merges.txt"
 _MOST_ID = 2_000_000
 _MOST_BYTES = 256 << 20
-_BY_CLASS = {
+BY_CLASS = {
     "CodeGenTokenizer": "gpt-2",
     "CohereTokenizer": "command-r",
     "GPT2Tokenizer": "gpt-2",
@@ -50,7 +50,7 @@ def load_slow(
         TokenizerError: broken files, or a class that is not known; names the file and line.
     """
     vocabulary = _vocabulary(folder / VOCABULARY)
-    kind = _BY_CLASS.get((settings.kind or "").removesuffix("Fast"))
+    kind = BY_CLASS.get((settings.kind or "").removesuffix("Fast"))
     known = None if pre or kind else by_pieces(vocabulary)
     rule = _rule(folder, settings, pre or kind or (known.pre if known else None))
     settings = completed(settings, known, rule)
