@@ -31,6 +31,7 @@ def notes(rule: PreTokenizer) -> str:
         "NFC first" if rule.normalizer else "",
         "whole tokens before merges" if rule.whole else "",
         {"no": "", "default": "BOS", "always": "BOS, whatever the file says"}[rule.bos],
+        "EOS" if rule.eos else "",
         "plain text, `▁` for a space" if rule.spelling == "plain" else "",
     ]
     return "; ".join(note for note in found if note)

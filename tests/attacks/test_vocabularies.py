@@ -66,7 +66,7 @@ PIECES = tiny_gpt2()["tokenizer.ggml.tokens"]
 GGUF: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "nothing": ("the file holds no tokenizer", dict),
     "kind is a number": ("model must be text", lambda: tiny_gpt2(model=3)),
-    "kind is bert": ("kind 'bert' are not supported", lambda: tiny_gpt2(model="bert")),
+    "kind is plamo2": ("kind 'plamo2' are not", lambda: tiny_gpt2(model="plamo2")),
     "kind is rwkv": ("kind 'rwkv' are not supported", lambda: tiny_gpt2(model="rwkv")),
     "kind moves the cursor": ("are not supported", lambda: tiny_gpt2(model="\x1b[2J")),
     "no tokens": ("has no tokenizer.ggml.tokens", lambda: tiny_gpt2(tokens=None)),
@@ -120,6 +120,12 @@ GGUF: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     ),
     "space prefix is text": ("must be true or false", lambda: llama(add_space_prefix="yes")),
     "unigram without unknown": ("needs its unknown", lambda: t5(tokens=["a", "b"], **PAIR)),
+    "a word piece twice": (
+        "a piece has two ids",
+        lambda: t5(
+            model="bert", tokens=["[UNK]", "▁a", "##a", "a", "▁##a"], token_type=[3, *[1] * 4]
+        ),
+    ),
     "normalization is text": ("must be an array", lambda: t5(precompiled_charsmap="x")),
     "normalization of words": ("array of bytes", lambda: t5(precompiled_charsmap=["x"])),
     "normalization of noise": (

@@ -212,6 +212,46 @@ def test_unigram_with_its_normalization_as_sentencepiece_has_it() -> None:
     assert tokenizer.decode(tokenizer.encode("the llama hums")) == "the llama hums"
 
 
+def test_word_pieces_as_bert_has_them() -> None:
+    implementations = pytest.importorskip("tokenizers.implementations")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "the",
+        "llama",
+        "##s",
+        "hum",
+        "e",
+        "##e",
+        "!",
+        "日",
+    ]
+    pieces = [
+        word if word.startswith("[") else word[2:] if word.startswith("##") else f"▁{word}"
+        for word in words
+    ]
+    ids = {"padding": 0, "unknown": 1, "bos": 2, "seperator": 3}
+    metadata = {
+        "tokenizer.ggml.model": "bert",
+        "tokenizer.ggml.tokens": pieces,
+        "tokenizer.ggml.token_type": [3] * 4 + [1] * 8,
+        **{f"tokenizer.ggml.{role}_token_id": token for role, token in ids.items()},
+    }
+    tokenizer = tokenizer_from_gguf(metadata, "x")
+    library = implementations.BertWordPieceTokenizer(dict(zip(words, range(12), strict=True)))
+    for text in ("The llamas hum!!", "théé 日日 llama\tS", *HARD[:-2]):
+        assert tokenizer.encode(text, parse_special=False) == library.encode(text).ids
+    assert tokenizer.encode("hums") == [2, 7, 6, 3]
+    assert tokenizer.decode(tokenizer.encode("The llamas hum!")) == "the llamas hum!"
+
+
+def test_roberta_ends_a_text_too() -> None:
+    metadata = tiny_gpt2(pre="roberta-bpe", bos_token_id=0)
+    assert tokenizer_from_gguf(metadata, "x").encode("the") == [0, 257, 258]
+
+
 def test_white_space_after_phi_3_s_special_tokens_goes_with_them(
     rebuilt: dict[str, Tokenizer],
 ) -> None:

@@ -2,8 +2,8 @@
 
 `tokenizer.ggml.model` names the kind: `gpt2` is byte-level BPE cut as `tokenizer.ggml.pre` says,
 `gemma4` BPE over plain text, `llama` SentencePiece's BPE (pieces with scores), `t5` its unigram
-model. Other kinds are refused by name. After a special token, `llama` puts the space that begins
-a text again, as llama.cpp does and as these models' tokenizer.json files do.
+model, `bert` word pieces. Other kinds are refused by name. After a special token, `llama` puts
+the space that begins a text again, as llama.cpp does and as these models' tokenizer.json files do.
 """
 
 from __future__ import annotations
@@ -19,13 +19,23 @@ from puna.text.ids import short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import choices, pretokenizer
 from puna.text.published import by_pieces
-from puna.text.rebuild import Merge, Origin, Spaces, all_splits, byte_level_bpe, plain_bpe, unigram
+from puna.text.rebuild import (
+    SPACE,
+    Merge,
+    Origin,
+    Spaces,
+    all_splits,
+    byte_level_bpe,
+    plain_bpe,
+    unigram,
+    word_piece,
+)
 from puna.text.settings import AddedToken, Settings
 from puna.text.specials import Specials
 
 _MODEL = "tokenizer.ggml.model"
 _PRE = "tokenizer.ggml.pre"
-_KNOWN = "llama, gpt2, gemma4, t5"
+_KNOWN = "llama, gpt2, gemma4, t5, bert"
 # Architectures whose published checkpoints are all cut one way; old files do not say it.
 _PRE_OF = {
     "bloom": "bloom",
@@ -40,6 +50,7 @@ _PRE_OF = {
 _DEFAULT_IDS = {
     "llama": {"bos": 1, "eos": 2, "unknown": 0},
     "t5": {"eos": 1, "unknown": 2, "padding": 0},
+    "bert": {"bos": 101, "eos": 102, "unknown": 100, "padding": 0},
 }
 _ROLES = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}
 _ENDS = ("eos", "eot", "eom")
@@ -67,7 +78,7 @@ def tokenizer_from_gguf(
         raise TokenizerError(
             "the file holds no tokenizer", where=where, remedy="give the model's own folder"
         )
-    build = {"llama": _llama, "gpt2": _gpt2, "gemma4": _gemma4, "t5": _t5}.get(kind)
+    build = _BUILDERS.get(kind)
     if build is None:
         raise TokenizerError(
             f"tokenizers of the kind {short(repr(kind))} are not supported",
@@ -148,6 +159,27 @@ def _t5(
     return unigram(pieces, unknown, spaces, settings, Origin("the file", where))
 
 
+def _bert(
+    metadata: Mapping[str, Any], vocabulary: Vocabulary, where: str, pre: str | None
+) -> JsonTokenizer:
+    # The file marks the pieces that begin a word; the model's own marks those that go on.
+    pieces = [
+        piece if kind != Type.NORMAL else piece[1:] if piece.startswith(SPACE) else f"##{piece}"
+        for piece, kind in zip(vocabulary.pieces, vocabulary.types, strict=True)
+    ]
+    ids = {piece: token for token, piece in enumerate(pieces)}
+    if len(ids) < len(pieces):
+        raise TokenizerError("a piece has two ids", where=f"{where}, tokenizer.ggml.tokens")
+    settings = _settings(metadata, "bert", Vocabulary(pieces, vocabulary.types, ids), where, None)
+    lowercase = fields.flag(metadata, "tokenizer.ggml.normalizer.lowercase", where)
+    unknown = settings.roles.get("unk_token") or "[UNK]"
+    origin = Origin("the file", where)
+    return word_piece(ids, unknown, lowercase is not False, settings, origin)
+
+
+_BUILDERS = {"llama": _llama, "gpt2": _gpt2, "gemma4": _gemma4, "t5": _t5, "bert": _bert}
+
+
 def _rule(
     metadata: Mapping[str, Any], vocabulary: Vocabulary, where: str, pre: str | None
 ) -> PreTokenizer:
@@ -203,10 +235,12 @@ def _check_bytes(vocabulary: Vocabulary, where: str) -> None:
 def _ids(metadata: Mapping[str, Any], kind: str, size: int, where: str) -> dict[str, int]:
     """The ids of roles as the file numbers them, else the kind's own defaults."""
     ids = {role: t for role, t in _DEFAULT_IDS.get(kind, {}).items() if t < size}
-    for role in (*_ROLES, "eot", "eom"):
+    for role in (*_ROLES, "eot", "eom", "seperator"):  # the format's own spelling
         token = fields.identifier(metadata, f"tokenizer.ggml.{role}_token_id", size, where)
         if token is not None:
             ids[role] = token
+    if kind == "bert":
+        ids["eos"] = ids.pop("seperator", ids.get("eos", 0))  # BERT ends a text with [SEP]
     return ids
 
 
@@ -219,9 +253,11 @@ def _settings(
 ) -> Settings:
     ids = _ids(metadata, kind, len(vocabulary.pieces), where)
     bos = fields.flag(metadata, "tokenizer.ggml.add_bos_token", where)
-    eos = fields.flag(metadata, "tokenizer.ggml.add_eos_token", where)
+    last = "sep" if kind == "bert" else "eos"
+    eos = fields.flag(metadata, f"tokenizer.ggml.add_{last}_token", where)
     prefix = fields.flag(metadata, "tokenizer.ggml.add_space_prefix", where)
-    begins = kind == "llama" if rule is None else rule.bos != "no"
+    begins = kind in ("llama", "bert") if rule is None else rule.bos != "no"
+    ends = kind in ("t5", "bert") if rule is None else rule.eos
     if rule is not None and rule.bos == "always":
         bos = True
     name = (fields.text(metadata, "general.name", where) or "").lower()
@@ -230,7 +266,7 @@ def _settings(
         roles={_ROLES[role]: vocabulary.pieces[t] for role, t in ids.items() if role in _ROLES},
         added=tuple(_added(vocabulary, strips=strips)),
         add_bos=begins if bos is None else bos,
-        add_eos=kind == "t5" if eos is None else eos,
+        add_eos=ends if eos is None else eos,
         prefix_space=rule is None if prefix is None else prefix,
         legacy=False,
     )

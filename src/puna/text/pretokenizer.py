@@ -49,7 +49,8 @@ class PreTokenizer:
     or a tokenizer's class has them. `models`: who uses it, in words. `steps`: carried out one
     after the other, each on the pieces of the one before. `normalizer`: what is done to the text
     first. `whole`: a piece that is in the vocabulary is taken as it is, before any merge. `bos`:
-    whether BOS comes first where the file does not say, or even where it says no. `spelling`:
+    whether BOS comes first where the file does not say, or even where it says no. `eos`: whether
+    EOS comes last where the file does not say. `spelling`:
     what the vocabulary spells its pieces in: GPT-2's stand-ins for bytes, or plain text with `▁`
     for a space.
     """
@@ -60,6 +61,7 @@ class PreTokenizer:
     normalizer: Literal["NFC"] | None = None
     whole: bool = False
     bos: Literal["no", "default", "always"] = "no"
+    eos: bool = False
     spelling: Literal["byte level", "plain"] = "byte level"
 
     @property

@@ -83,6 +83,13 @@ TABLE: tuple[PreTokenizer, ...] = (
         _WORDS,
     ),
     PreTokenizer(
+        ("roberta-bpe", "jina-v1-en", "jina-v2-code"),
+        "RoBERTa and embedding models made of it",
+        _WORDS,
+        bos="default",
+        eos=True,
+    ),
+    PreTokenizer(
         ("mpt", "gpt-neox", "olmo"),
         "GPT-NeoX, Pythia, MPT, OLMo 1",
         _WORDS,

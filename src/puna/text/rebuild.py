@@ -139,6 +139,28 @@ def unigram(
     return _finish(library, settings, origin)
 
 
+def word_piece(
+    vocabulary: Mapping[str, int],
+    unknown: str,
+    lowercase: bool,
+    settings: Settings,
+    origin: Origin,
+) -> JsonTokenizer:
+    """BERT's words in pieces (Devlin et al. 2019): each the longest that fits, `##` inside a word.
+
+    Raises:
+        TokenizerError: the library refuses the vocabulary.
+    """
+    failure = f"{origin.name} holds no vocabulary of word pieces that can be used"
+    options: dict[str, Any] = {"unk_token": unknown, "max_input_chars_per_word": 100}
+    build = partial(models.WordPiece, dict(vocabulary), **options)
+    library: Any = tokenizers.Tokenizer(guard(build, failure, origin.where))
+    library.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    library.decoder = decoders.WordPiece()
+    return _finish(library, settings, origin)
+
+
 def all_splits(ranked: Iterable[str], known: Mapping[str, Any]) -> list[Merge]:
     """The merges of a vocabulary whose pieces are ranked but whose merges nobody wrote down.
 
