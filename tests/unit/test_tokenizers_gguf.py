@@ -20,6 +20,7 @@ from puna.text import (
     specials_from_gguf,
     tokenizer_from_gguf,
 )
+from puna.text.rebuild import all_splits
 from tests.unit.vocabularies import (
     HARD,
     as_metadata,
@@ -197,6 +198,34 @@ def test_white_space_pieces_without_a_space_before_the_text(typed: bool) -> None
     assert tokenizer.encode("a")[0] == 2
 
 
+def test_plain_bpe_with_merges_as_transformers_has_it() -> None:
+    """Gemma 4's shape: the merges are written down, and new lines are merged like all else."""
+    transformers = pytest.importorskip("transformers")
+    model = trained(model_type="bpe", vocab_size=400, byte_fallback=True, pad_id=0, eos_id=1,
+                    bos_id=2, unk_id=3, normalization_rule_name="identity")  # fmt: skip
+    learned = as_metadata(model, "llama")
+    lines = ["\n", "\n\n", "\n\n\n", "\n\n\n\n", "<turn|>"]
+    pieces = [*learned["tokenizer.ggml.tokens"], *lines]
+    ids = {piece: token for token, piece in enumerate(pieces)}
+    merges = all_splits(pieces[3 + 256 :], ids)
+    metadata = learned | {
+        "tokenizer.ggml.model": "gemma4",
+        "tokenizer.ggml.tokens": pieces,
+        "tokenizer.ggml.token_type": [*learned["tokenizer.ggml.token_type"], *[1] * 4, 3],
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in merges],
+        "tokenizer.ggml.add_bos_token": False,  # as early converters wrote it, wrongly
+    }
+    del metadata["tokenizer.ggml.scores"], metadata["tokenizer.ggml.add_space_prefix"]
+    ours = tokenizer_from_gguf(metadata, "x")
+    theirs = transformers.GemmaTokenizer(vocab=ids, merges=merges)
+    texts = [text for text in HARD if "<unk>" not in text]  # which the other side always reads
+    for text in (*texts, *random_texts(500), "the  llama\n\n\n\n\n\nhill \n walked", "\t\t"):
+        plain = ours.encode(text, add_special=False, parse_special=False)
+        assert plain == theirs.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        assert ours.decode(plain) == text
+    assert ours.encode("the<turn|>\n") == [2, *ours.encode("the", add_special=False), 404, 400]
+
+
 def test_unigram_with_its_normalization_as_sentencepiece_has_it() -> None:
     model = trained(model_type="unigram", vocab_size=75, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
     metadata = as_metadata(model, "t5")
@@ -278,6 +307,10 @@ def test_what_the_file_says_of_special_tokens() -> None:
     user = tokenizer_from_gguf(tiny_gpt2(token_type=[1] * 258 + [4], eos_token_id=None), "x")
     assert user.special_ids == frozenset()
     assert user.encode("the<end>", parse_special=False) == [257, 258]
+    pieces = [*tiny_gpt2()["tokenizer.ggml.tokens"][:-1], "ü▁"]
+    letter = tiny_gpt2(tokens=pieces, token_type=[1] * 258 + [4], eos_token_id=None)
+    assert tokenizer_from_gguf(letter, "x").encode("theü▁the") == [257, 258, 257]
+    assert tokenizer_from_gguf(letter, "x").decode([257, 258]) == "theü▁"
 
 
 @pytest.mark.parametrize("name", ["llama-spm", "phi-3", "falcon", "mpt"])

@@ -11,6 +11,7 @@ from typing import Any
 from puna.errors import TokenizerError
 from puna.text.ids import short
 
+MODEL = "tokenizer.ggml.model"
 _TOKENS = "tokenizer.ggml.tokens"
 _TYPES = "tokenizer.ggml.token_type"
 _SCORES = "tokenizer.ggml.scores"
@@ -36,8 +37,8 @@ class Type(IntEnum):
 class Vocabulary:
     """The pieces by id, what each is for, and the ids by piece.
 
-    User-defined pieces have their spaces as spaces, because they are looked for in the text as
-    it stands. Pieces that converters put in to fill a padded vocabulary are unused.
+    User-defined pieces have their spaces as spaces, because they are looked for in the text as it
+    stands. Pieces that converters put in to fill a padded vocabulary are unused.
     """
 
     pieces: list[str]
@@ -57,6 +58,7 @@ def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
             f"a vocabulary of {len(pieces):,} pieces cannot be one", where=f"{where}, {_TOKENS}"
         )
     types = _types(metadata, len(pieces), where)
+    escaped = metadata.get(MODEL) != "gpt2"  # where `▁` is a space; else it is itself
     ids: dict[str, int] = {}
     for token, piece in enumerate(pieces):
         if piece in ("", f"[PAD{token}]"):
@@ -67,7 +69,7 @@ def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
                 f"piece {token} has {len(piece):,} characters, at most {_LONGEST_PIECE:,} can be",
                 where=f"{where}, {_TOKENS}",
             )
-        elif types[token] == Type.USER_DEFINED:
+        elif types[token] == Type.USER_DEFINED and escaped:
             pieces[token] = piece = piece.replace("▁", " ")
         if ids.setdefault(piece, token) != token:
             raise TokenizerError(

@@ -33,7 +33,6 @@ from puna.text.rebuild import (
 from puna.text.settings import AddedToken, Settings
 from puna.text.specials import Specials
 
-_MODEL = "tokenizer.ggml.model"
 _PRE = "tokenizer.ggml.pre"
 _KNOWN = "llama, gpt2, gemma4, t5, bert"
 # Architectures whose published checkpoints are all cut one way; old files do not say it.
@@ -73,7 +72,7 @@ def tokenizer_from_gguf(
     Raises:
         TokenizerError: no vocabulary, one of a kind that is not known, or one that is broken.
     """
-    kind = fields.text(metadata, _MODEL, where)
+    kind = fields.text(metadata, fields.MODEL, where)
     if kind is None:
         raise TokenizerError(
             "the file holds no tokenizer", where=where, remedy="give the model's own folder"
@@ -82,7 +81,7 @@ def tokenizer_from_gguf(
     if build is None:
         raise TokenizerError(
             f"tokenizers of the kind {short(repr(kind))} are not supported",
-            where=f"{where}, {_MODEL}",
+            where=f"{where}, {fields.MODEL}",
             remedy=f"the kinds that are: {_KNOWN}; or use the model's tokenizer.json",
         )
     return build(metadata, fields.vocabulary(metadata, where), where, pre)
@@ -94,7 +93,7 @@ def specials_from_gguf(metadata: Mapping[str, Any], where: str = "the GGUF file"
     Raises:
         TokenizerError: an id outside the vocabulary.
     """
-    kind = fields.text(metadata, _MODEL, where) or ""
+    kind = fields.text(metadata, fields.MODEL, where) or ""
     size = len(fields.vocabulary(metadata, where).pieces)
     ids = _ids(metadata, kind, size, where)
     ends = (ids.get(end) for end in _ENDS)

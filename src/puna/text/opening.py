@@ -22,9 +22,10 @@ _PIECES = b"\n"  # the tag of a SentencePiece model's first field
 def open_tokenizer(path: Path, *, pre: str | None = None) -> Tokenizer:
     """Reads a tokenizer from a folder or from one file, whose form its first bytes tell.
 
-    A folder may be a model's or hold tokenizer files only. A file is a GGUF, a tokenizer.json, a
-    SentencePiece model, a tiktoken rank file, or one of vocab.json and merges.txt with the other
-    beside it. The settings beside a file are read if it has the name that checkpoints give it.
+    A folder may be a model's, or hold tokenizer files or one GGUF file only. A file is a GGUF, a
+    tokenizer.json, a SentencePiece model, a tiktoken rank file, or one of vocab.json and
+    merges.txt with the other beside it. The settings beside a file are read if it has the name
+    that checkpoints give it.
 
     Args:
         path: the folder or file.
@@ -64,10 +65,13 @@ def open_tokenizer(path: Path, *, pre: str | None = None) -> Tokenizer:
 def _folder(folder: Path, pre: str | None) -> Tokenizer:
     tokenizer = load_tokenizer(folder, pre=pre)
     if tokenizer is None:
+        models = sorted(folder.glob("*.gguf"))
+        if len(models) == 1:
+            return open_tokenizer(models[0], pre=pre)
         raise TokenizerError(
             f"the folder {folder.name!r:.120} holds no tokenizer",
             where=str(folder),
-            remedy=f"it needs {_FORMS}",
+            remedy=f"it needs {_FORMS}; of several GGUF files name one",
         )
     return tokenizer
 
