@@ -406,12 +406,12 @@ def load(
     device: str = "auto",
     ignore_keys: Sequence[str] = (),
 ) -> LanguageModel:
-    """Open a model folder or built-in name.
+    """Open a model folder, GGUF file or built-in name.
 
     Args:
-        model: a folder with a config.json and weights, or a built-in name.
+        model: a folder with a config.json and weights, a GGUF file, or a built-in name.
         adapter: a LoRA folder in PEFT's layout.
-        dtype: `auto` is the checkpoint's own.
+        dtype: `auto` is the checkpoint's own, and bfloat16 for quantized weights (GGUF).
         device: `auto` is CUDA where there is some.
         ignore_keys: config keys to pass over although they are unknown.
 

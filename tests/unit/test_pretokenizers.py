@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from puna.errors import TokenizerError
-from puna.text.pretokenizer import PreTokenizer, Split, cutter
+from puna.text.gguf_pre import pre_name
+from puna.text.pretokenizer import PreTokenizer, Split, cutter, normalizer
 from puna.text.pretokenizers import TABLE, pretokenizer
 from tests.unit.vocabularies import HARD, random_texts
 
@@ -83,3 +85,20 @@ def test_names() -> None:
         pretokenizer("nonsense", "x.gguf")
     assert caught.value.where == "x.gguf"
     assert all(rule.name in str(caught.value) for rule in TABLE)
+
+
+def test_the_names_that_export_writes_are_of_the_same_rules() -> None:
+    """GGUF is written with a name for a tokenizer.json's steps; read back it must mean them."""
+    for rule in TABLE:
+        if rule.spelling == "plain":
+            continue
+        library: Any = tokenizers.Tokenizer(models.BPE({"a": 0}, [], ignore_merges=rule.whole))
+        library.pre_tokenizer = cutter(rule)
+        if (normal := normalizer(rule)) is not None:
+            library.normalizer = normal
+        name = pre_name(json.loads(library.to_str()))
+        if name is not None:
+            written = pretokenizer(name, "")
+            assert (written.steps, written.normalizer) == (rule.steps, rule.normalizer)
+            assert written.whole == rule.whole
+    assert pretokenizer("smollm", "") is pretokenizer("starcoder", "")

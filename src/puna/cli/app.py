@@ -21,7 +21,7 @@ app = App(
     Start with `puna chat`: it talks to cria, the baby llama that ships inside. Every command has
     `--help` with an example and `--json` for machines.
     """,
-    help_epilogue="MODEL is a folder with a checkpoint, or the built-in name `cria`.",
+    help_epilogue="MODEL is a folder with a checkpoint, a GGUF file, or the built-in name `cria`.",
 )
 # Summary and example of each command; its module is imported only when it runs.
 _COMMANDS = {
@@ -48,6 +48,10 @@ _COMMANDS = {
     "eval": (
         "Score a model on a task file, with 95 % confidence intervals.",
         "puna eval cria heldout.jsonl --adapter runs/triage/adapter",
+    ),
+    "export": (
+        "Write a model as a GGUF file for llama.cpp, or as safetensors.",
+        "puna export cria --type q8_0 --out cria-q8_0.gguf",
     ),
     "serve": (
         "Serve a model over HTTP as the OpenAI SDK speaks it.",

@@ -34,7 +34,7 @@ def chat_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, or a built-in name.
+        A folder with a checkpoint, a GGUF file, or a built-in name.
     message
         Ask this one thing and leave; `-` reads it from standard input.
     system

@@ -26,7 +26,7 @@ def eval_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, or a built-in name.
+        A folder with a checkpoint, a GGUF file, or a built-in name.
     task
         JSONL rows with `messages` or `prompt`, and `answer`, `choices` or `continuation`.
     max_tokens

@@ -25,7 +25,7 @@ def generate_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, or a built-in name.
+        A folder with a checkpoint, a GGUF file, or a built-in name.
     prompt
         The text to continue.
     json

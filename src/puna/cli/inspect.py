@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
 
 from puna.cli.show import out, print_json
+
+if TYPE_CHECKING:
+    from puna.formats import Gguf
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -24,7 +27,7 @@ def inspect_command(
     Parameters
     ----------
     model
-        A folder (one that holds only a config.json will do), or a built-in name.
+        A folder (one that holds only a config.json will do), a GGUF file, or a built-in name.
     ignore_key
         A config key to pass over although it is unknown; may be repeated.
     json
@@ -44,12 +47,12 @@ def inspect_command(
 
 def describe(model: str, ignore_keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the facts as JSON values; bytes for memory."""
-    from puna.families import read_config
-    from puna.source import find_license, read_json, resolve
+    from puna.families import open_config, read_config
+    from puna.source import find_license, resolve
     from puna.spec import count_parameters, kv_bytes_per_token
 
     source = resolve(model)
-    config = read_json(source.path / "config.json", what="model config")
+    config, gguf = open_config(source.path, ignore_keys=ignore_keys)
     spec = read_config(config, ignore_keys=ignore_keys)
     total = count_parameters(spec)
     return {
@@ -74,6 +77,22 @@ def describe(model: str, ignore_keys: tuple[str, ...] = ()) -> dict[str, Any]:
             for dtype, size in _BYTES.items()
         },
         "license": find_license(source.path, config),
+        "gguf": None if gguf is None else _gguf(gguf),
+    }
+
+
+def _gguf(found: Gguf) -> dict[str, Any]:
+    """Return what only a GGUF file says: its formats, and where its vocabulary comes from."""
+    from puna.formats import count_types
+
+    return {
+        "version": found.version,
+        "files": len(found.files),
+        "tensors": len(found.tensors),
+        "types": count_types(found),
+        "tokenizer": found.metadata.get("tokenizer.ggml.model"),
+        "pre_tokenizer": found.metadata.get("tokenizer.ggml.pre"),
+        "chat_template": "tokenizer.chat_template" in found.metadata,
     }
 
 
@@ -123,7 +142,11 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
                 f"({_size(sizes['kv_per_token'] * facts['context'])} at full context)",
             )
         )
-    lines.append(("license", facts["license"] or "none found in the folder"))
+    if (gguf := facts["gguf"]) is not None:
+        values = sum(gguf["types"].values())
+        shares = ", ".join(f"{kind} {n / values:.1%}" for kind, n in gguf["types"].items())
+        lines.append(("formats", f"{shares} of the values (GGUF version {gguf['version']})"))
+    lines.append(("license", facts["license"] or "none found"))
     return lines
 
 

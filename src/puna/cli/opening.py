@@ -22,7 +22,7 @@ class Opening:
     adapter: Path | None = None
     "A LoRA folder in PEFT's layout."
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    "What weights and activations are kept in; auto is the checkpoint's own."
+    "What weights are kept in; auto is the checkpoint's own, bfloat16 for a quantized GGUF."
     device: str = "auto"
     "cpu, cuda or auto."
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = ()

@@ -25,7 +25,7 @@ def serve_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, or a built-in name.
+        A folder with a checkpoint, a GGUF file, or a built-in name.
     port
         Where to listen; 0 takes a free one.
     host

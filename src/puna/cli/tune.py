@@ -60,7 +60,7 @@ def tune_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, or a built-in name.
+        A folder with a checkpoint, a GGUF file, or a built-in name.
     data
         JSONL: a conversation `{"messages": […]}` or a text `{"text": "…"}` on each line.
     out_folder

@@ -7,8 +7,18 @@ from typing import Any
 
 from puna.errors import ConfigError
 from puna.families import bloom, falcon, gpt_neox, llama, mistral, mixtral
+from puna.families.gguf import (
+    check_same,
+    config_of,
+    gguf_config,
+    gguf_metadata,
+    gguf_names,
+    gguf_rope_table,
+    known_architectures,
+    open_config,
+)
 from puna.families.keys import INERT, Keys
-from puna.families.table import GroupedQKV, Layout, NameTable, Place, Row
+from puna.families.table import GroupedQKV, Layout, NameTable, Place, Raised, RopePairs, Row
 from puna.spec import ModelSpec
 
 __all__ = [
@@ -17,9 +27,19 @@ __all__ = [
     "Layout",
     "NameTable",
     "Place",
+    "Raised",
+    "RopePairs",
     "Row",
+    "check_same",
+    "config_of",
+    "gguf_config",
+    "gguf_metadata",
+    "gguf_names",
+    "gguf_rope_table",
+    "known_architectures",
     "known_families",
     "name_table",
+    "open_config",
     "read_config",
 ]
 

@@ -98,11 +98,19 @@ class Keys:
     Args:
         values: the config, or an object inside it.
         inside: the name of that object, for errors.
+        remedy: what errors say about a value that is missing or wrong.
     """
 
-    def __init__(self, values: Mapping[str, Any], inside: str = "") -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        inside: str = "",
+        *,
+        remedy: str = "correct config.json",
+    ) -> None:
         self._values = values
         self._inside = f"{inside}." if inside else ""
+        self._remedy = remedy
         self._read: set[str] = set()
 
     def has(self, key: str) -> bool:
@@ -189,6 +197,4 @@ class Keys:
                 )
 
     def _wrong(self, key: str, reason: str) -> ConfigError:
-        return ConfigError(
-            f"config key {self._inside + key} {reason}", remedy="correct config.json"
-        )
+        return ConfigError(f"config key {self._inside + key} {reason}", remedy=self._remedy)

@@ -19,7 +19,24 @@ class GroupedQKV:
     head_dim: int
 
 
-Layout = GroupedQKV | None
+@dataclass(frozen=True, slots=True)
+class RopePairs:
+    """How GGUF stores q and k of some families: the two dims that turn together are neighbors.
+
+    Their rows are `view(heads, head_dim / 2, 2)`; ours are `view(heads, 2, head_dim / 2)`.
+    """
+
+    heads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A tensor stored with `by` added to every value: norms whose weight counts from one."""
+
+    by: float
+
+
+Layout = GroupedQKV | RopePairs | Raised | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from puna.formats.atomic import write_atomic
 from puna.formats.ggml import GGML_TYPES, GgmlType
-from puna.formats.gguf import Gguf, count_types, is_gguf, read_gguf
+from puna.formats.gguf import Gguf, count_types, find_gguf, is_gguf, read_floats, read_gguf
 from puna.formats.gguf_write import Typed, padding, tensor_bytes, write_gguf_header
 from puna.formats.jsonl import read_lines
 from puna.formats.safetensors import TensorRef, read_header, write_header
@@ -15,8 +15,10 @@ __all__ = [
     "TensorRef",
     "Typed",
     "count_types",
+    "find_gguf",
     "is_gguf",
     "padding",
+    "read_floats",
     "read_gguf",
     "read_header",
     "read_index",

@@ -29,6 +29,7 @@ _HEADER_BYTES = 128 << 20
 _NAME_BYTES = 255
 _KEY_BYTES = 65_535
 _AXES = 4
+_FEW = 1 << 16
 _LEAST_KEY, _LEAST_TENSOR = 14, 33  # bytes that the shortest entry of each kind takes
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 10: "Q", 11: "q", 12: "d"}
 _BOOL, _STRING, _ARRAY = 7, 8, 9
@@ -234,7 +235,9 @@ def _wrong_version(path: Path, version: int) -> FormatError:
         remedy = "convert it to little-endian, as by gguf-convert-endian"
     else:
         what, remedy = f"is GGUF version {version}", "known: 2 and 3; a newer Puna may read it"
-    return FormatError(f"{path.name} {what}, which is not supported", where=str(path), remedy=remedy)
+    return FormatError(
+        f"{path.name} {what}, which is not supported", where=str(path), remedy=remedy
+    )
 
 
 def _value(cursor: _Cursor, key: str) -> Any:
@@ -319,6 +322,36 @@ def _check_apart(cursor: _Cursor, refs: Mapping[str, TensorRef]) -> None:
         end = ref.span[1]
 
 
+def read_floats(found: Gguf, name: str) -> list[float] | None:
+    """Return the values of a small float32 tensor with one axis; None where it is not there.
+
+    Raises:
+        FormatError: a tensor of another kind.
+    """
+    ref = found.tensors.get(name)
+    if ref is None:
+        return None
+    if ref.dtype != "F32" or len(ref.shape) != 1 or ref.shape[0] > _FEW:
+        raise _broken(ref.file, f"tensor {name!r:.120} is {ref.dtype} {list(ref.shape)}")
+    try:
+        with ref.file.open("rb") as file:
+            file.seek(ref.span[0])
+            raw = file.read(ref.span[1] - ref.span[0])
+            return list(struct.unpack(f"<{ref.shape[0]}f", raw))
+    except (OSError, struct.error) as error:
+        raise SourceError(f"cannot read {ref.file.name}: {error}", where=str(ref.file)) from error
+
+
+def find_gguf(folder: Path) -> list[Path]:
+    """Return the GGUF models of a folder: files, and the first file of each split model."""
+    found = []
+    for path in sorted(folder.glob("*.gguf")):
+        match = _SPLIT.fullmatch(path.name)
+        if path.is_file() and (match is None or int(match[2]) == 1):
+            found.append(path)
+    return found
+
+
 def count_types(found: Gguf) -> dict[str, int]:
     """Return how many values of each type a file holds, the commonest first."""
     sizes: Counter[str] = Counter()
@@ -332,5 +365,3 @@ def _broken(path: Path, reason: str, at: int | None = None) -> FormatError:
     return FormatError(
         f"{path.name} is not a sound GGUF file: {reason}", where=place, remedy=_REMEDY
     )
-
-

@@ -23,11 +23,12 @@ def fields(packed: Tensor, width: int, group: int) -> Tensor:
     Within each `group` bytes all lowest fields come first, then all next higher ones, and so on.
     """
     shifts = torch.arange(0, 8, width, dtype=torch.uint8)[:, None]
-    spread = packed.unflatten(1, (-1, 1, group)) >> shifts  # type: ignore[no-untyped-call]
-    return (spread & (2**width - 1)).flatten(1)
+    grouped: Tensor = packed.unflatten(1, (-1, 1, group))  # type: ignore[no-untyped-call]
+    unpacked: Tensor = (grouped >> shifts) & (2**width - 1)
+    return unpacked.flatten(1)
 
 
 def spread(scale: Tensor, values: Tensor) -> Tensor:
     """Multiply [N, V] values by [N, S] scales, each for V / S values in a row."""
-    shaped = values.unflatten(1, (scale.shape[1], -1))  # type: ignore[no-untyped-call]
+    shaped: Tensor = values.unflatten(1, (scale.shape[1], -1))  # type: ignore[no-untyped-call]
     return (shaped * scale[..., None]).flatten(1)

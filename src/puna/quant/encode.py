@@ -1,4 +1,4 @@
-"""From numbers to blocks of 32: Q8_0, Q5_1, Q5_0, Q4_1 and Q4_0, bit for bit as ggml's reference."""
+"""From numbers to blocks of 32 (Q8_0, Q5_1, Q5_0, Q4_1, Q4_0), bit for bit as ggml's reference."""
 
 from __future__ import annotations
 

@@ -61,7 +61,8 @@ def iq4_xs(blocks: Tensor) -> Tensor:
 
 def _lower(values: Tensor, minimum: Tensor) -> Tensor:
     """Subtract [N, S] minimums from [N, V] values, each from V / S in a row."""
-    return (values.unflatten(1, (minimum.shape[1], -1)) - minimum[..., None]).flatten(1)  # type: ignore[no-untyped-call]
+    shaped: Tensor = values.unflatten(1, (minimum.shape[1], -1))  # type: ignore[no-untyped-call]
+    return (shaped - minimum[..., None]).flatten(1)
 
 
 def _six_bits(packed: Tensor) -> tuple[Tensor, Tensor]:

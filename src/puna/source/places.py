@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from puna.errors import FormatError, SourceError
+from puna.formats import find_gguf
 
 _BUILTIN = Path(__file__).resolve().parent.parent / "builtin"
 _JSON_BYTES = 64 << 20
@@ -17,7 +18,7 @@ _JSON_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model's name, and the folder that holds its files."""
+    """A model's name, and the folder that holds its files, or its one GGUF file."""
 
     name: str
     path: Path
@@ -29,10 +30,12 @@ def builtin_names() -> tuple[str, ...]:
 
 
 def resolve(model: str | Path) -> Source:
-    """Find a model: a built-in name, or a folder that holds a config.json.
+    """Find a model: a built-in name, a folder that holds a config.json, or a GGUF file.
+
+    A folder without a config.json stands for the one GGUF model in it.
 
     Raises:
-        SourceError: nothing of that name, or a folder without a config.json.
+        SourceError: nothing of that name, a folder without a model, or one with several.
     """
     if isinstance(model, str) and model in builtin_names():
         return Source(model, _BUILTIN / model)
@@ -41,12 +44,13 @@ def resolve(model: str | Path) -> Source:
         if (path / "config.json").is_file():
             return Source(path.resolve().name, path)
         if path.is_dir():
-            raise SourceError(
-                f"the folder {path} holds no config.json", remedy="give the folder of a checkpoint"
-            )
+            return _only_gguf(path)
+        if path.suffix == ".gguf" and path.is_file():
+            return Source(path.stem, path)
         if path.exists():
             raise SourceError(
-                f"{path} is a file", remedy="give the folder that holds its config.json"
+                f"{path} is a file",
+                remedy="give a GGUF file, or the folder that holds its config.json",
             )
     except (OSError, RuntimeError) as error:  # a name too long, a folder barred, no such home
         reason = getattr(error, "strerror", None) or error
@@ -55,6 +59,20 @@ def resolve(model: str | Path) -> Source:
         f"there is no model {str(model)!r:.120}",
         remedy=f"give a folder, or a built-in name: {', '.join(builtin_names())}; "
         "a model of a hub must be downloaded to a folder first",
+    )
+
+
+def _only_gguf(folder: Path) -> Source:
+    models = find_gguf(folder)
+    if len(models) == 1:
+        return Source(models[0].stem, models[0])
+    if models:
+        raise SourceError(
+            f"the folder {folder} holds {len(models)} GGUF models",
+            remedy=f"give one of them, such as {models[0]}",
+        )
+    raise SourceError(
+        f"the folder {folder} holds no config.json", remedy="give the folder of a checkpoint"
     )
 
 

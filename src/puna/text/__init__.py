@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from puna.text.chat import ChatTemplate, Rendered, load_template, save_template
 from puna.text.gguf_vocab import specials_from_gguf, tokenizer_from_gguf
+from puna.text.gguf_write import GgufText, gguf_text, gguf_text_again
 from puna.text.messages import Message
 from puna.text.meter import Limits
 from puna.text.opening import open_tokenizer
@@ -15,6 +16,7 @@ from puna.text.tokenizer import Tokenizer, load_tokenizer, save_tokenizer
 __all__ = [
     "ChatTemplate",
     "Detokenizer",
+    "GgufText",
     "Limits",
     "Message",
     "Rendered",
@@ -22,6 +24,8 @@ __all__ = [
     "StopWatch",
     "TextStream",
     "Tokenizer",
+    "gguf_text",
+    "gguf_text_again",
     "load_template",
     "load_tokenizer",
     "open_tokenizer",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from puna.errors import TokenizerError
-from puna.formats.gguf import MAGIC, read_gguf
+from puna.formats.gguf import MAGIC, find_gguf, read_gguf
 from puna.text.bpe import load_json
 from puna.text.files import read_head
 from puna.text.gguf_vocab import tokenizer_from_gguf
@@ -65,7 +65,7 @@ def open_tokenizer(path: Path, *, pre: str | None = None) -> Tokenizer:
 def _folder(folder: Path, pre: str | None) -> Tokenizer:
     tokenizer = load_tokenizer(folder, pre=pre)
     if tokenizer is None:
-        models = sorted(folder.glob("*.gguf"))
+        models = find_gguf(folder)
         if len(models) == 1:
             return open_tokenizer(models[0], pre=pre)
         raise TokenizerError(

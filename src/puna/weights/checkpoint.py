@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from puna.errors import SourceError, WeightsError
-from puna.formats import read_header, read_index
+from puna.formats import Gguf, is_gguf, read_gguf, read_header, read_index
+from puna.weights.entry import Entry, keep
+from puna.weights.ggml import GgufWeights
 from puna.weights.pickled import is_archive, read_pickle
 from puna.weights.read import DTYPES, NAMES, MappedFile, release
 
@@ -21,26 +22,25 @@ _SINGLE = ("model.safetensors", "pytorch_model.bin")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One tensor on its way: name, file, bytes, the tensor itself, and how to let go of it."""
-
-    name: str
-    file: Path
-    size: int
-    tensor: Tensor
-    release: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Files of a checkpoint with the names of their tensors; `dtypes` counts bytes per dtype."""
+    """Files of a checkpoint with the names of their tensors; `dtypes` counts bytes per dtype.
+
+    Weights in blocks (GGUF) count as bfloat16, which `dtype="auto"` unpacks them to.
+    """
 
     files: tuple[Path, ...]
     names: frozenset[str]
     dtypes: Mapping[torch.dtype, int]
+    blocks: GgufWeights | None = None
 
-    def entries(self) -> Iterator[Entry]:
-        """Yield every tensor, file by file, so that only one is in flight."""
+    def entries(self, dtype: torch.dtype = torch.float32) -> Iterator[Entry]:
+        """Yield every tensor, file by file, so that only one is in flight.
+
+        Numbers in blocks are unpacked to `dtype`; others come as the file has them.
+        """
+        if self.blocks is not None:
+            yield from self.blocks.entries(dtype)
+            return
         for file in self.files:
             yield from _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
 
@@ -48,11 +48,15 @@ class Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Open the weights of a folder: safetensors before `.bin`, one file before shards.
 
+    A path that is a GGUF file is opened as such.
+
     Raises:
         SourceError: no weights, or a shard that is missing.
         FormatError: files that are not what they claim to be.
         WeightsError: an index that disagrees with its shards.
     """
+    if is_gguf(folder):
+        return open_gguf(read_gguf(folder))
     for single, index in zip(_SINGLE, _INDEX, strict=True):
         if (folder / single).is_file():
             return _open((folder / single,), None)
@@ -64,6 +68,20 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         where=str(folder),
         remedy=f"put {_SINGLE[0]}, {_INDEX[0]} with its shards, or {_SINGLE[1]} there",
     )
+
+
+def open_gguf(found: Gguf) -> Checkpoint:
+    """Open the weights of a GGUF file whose header was read."""
+    weights = GgufWeights(found)
+    names: set[str] = set()
+    sizes: Counter[torch.dtype] = Counter()
+    for name, dtype, size in weights.listing():
+        if name in names:
+            raise WeightsError(f"tensor {name!r:.120} stands twice", where=str(found.files[0]))
+        names.add(name)
+        if dtype.is_floating_point:
+            sizes[dtype] += size
+    return Checkpoint(found.files, frozenset(names), sizes, weights)
 
 
 def checkpoint_dtype(checkpoint: Checkpoint) -> str:
@@ -120,9 +138,5 @@ def _pickled(file: Path) -> Iterator[Entry]:
         tensor = tensors.pop(name)
         if tensor.dtype not in NAMES:
             raise WeightsError(f"tensor {name!r:.120} has dtype {tensor.dtype}", where=str(file))
-        let_go = partial(release, tensor) if mapped else _keep
+        let_go = partial(release, tensor) if mapped else keep
         yield Entry(name, file, tensor.nbytes, tensor, let_go)
-
-
-def _keep() -> None:
-    """Let nothing go: memory of the heap goes when its tensor does."""

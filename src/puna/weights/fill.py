@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from puna.errors import WeightsError
 from puna.families import NameTable
-from puna.weights.checkpoint import Checkpoint, Entry
+from puna.weights.checkpoint import Checkpoint
+from puna.weights.entry import Entry
 from puna.weights.layout import to_ours
 
 Progress = Callable[[int, int], None]
@@ -36,7 +37,7 @@ def load_into(
     filled: set[str] = set()
     homeless: list[str] = []
     total, done = sum(checkpoint.dtypes.values()), 0
-    for entry in checkpoint.entries():
+    for entry in checkpoint.entries(dtype):
         place = table.by_theirs(entry.name)
         done += entry.size if entry.tensor.dtype.is_floating_point else 0
         if progress:
@@ -68,7 +69,7 @@ def _check(entry: Entry, parameter: Tensor) -> None:
     if entry.tensor.shape != parameter.shape:
         raise WeightsError(
             f"tensor {entry.name!r:.120} has shape {list(entry.tensor.shape)}, "
-            f"but config.json asks for {list(parameter.shape)}",
+            f"but the config asks for {list(parameter.shape)}",
             where=str(entry.file),
             remedy="use config and weights of one revision",
         )

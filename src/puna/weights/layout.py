@@ -1,4 +1,4 @@
-"""Row orders of fused projections, there and back."""
+"""Row orders and offsets of stored tensors, there and back."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from puna.families import GroupedQKV, Layout
+from puna.families import GroupedQKV, Layout, Raised, RopePairs
 
 
 def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
-    """Reorder rows [R, …] from the published layout to all q, all k, all v."""
+    """Turn rows [R, …] of the stored layout into ours."""
     if layout is None:
         return tensor
+    if isinstance(layout, Raised):
+        return tensor - layout.by
+    if isinstance(layout, RopePairs):
+        return _swapped(tensor, layout.heads, -1, 2)
     ours = torch.empty_like(tensor)
     for their_part, our_part in _parts(tensor, ours, layout):
         our_part.copy_(their_part)
@@ -21,13 +25,22 @@ def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
 
 
 def to_theirs(tensor: Tensor, layout: Layout) -> Tensor:
-    """Reorder rows [R, …] from all q, all k, all v to the published layout."""
+    """Turn our rows [R, …] into the stored layout."""
     if layout is None:
         return tensor
+    if isinstance(layout, Raised):
+        return tensor.float() + layout.by
+    if isinstance(layout, RopePairs):
+        return _swapped(tensor, layout.heads, 2, -1)
     theirs = torch.empty_like(tensor)
     for their_part, our_part in _parts(theirs, tensor, layout):
         their_part.copy_(our_part)
     return theirs
+
+
+def _swapped(tensor: Tensor, heads: int, outer: int, inner: int) -> Tensor:
+    rows = tensor.unflatten(0, (heads, outer, inner))  # type: ignore[no-untyped-call]
+    return rows.transpose(1, 2).reshape(tensor.shape)  # type: ignore[no-any-return]
 
 
 def _parts(theirs: Tensor, ours: Tensor, layout: GroupedQKV) -> Iterator[tuple[Tensor, Tensor]]:

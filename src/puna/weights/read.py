@@ -51,13 +51,17 @@ class MappedFile:
             )
         if ref.span[0] == ref.span[1]:
             return torch.empty(ref.shape, dtype=dtype)
-        view = torch.frombuffer(
-            self._map, dtype=torch.uint8, count=ref.span[1] - ref.span[0], offset=ref.span[0]
-        )
+        view = self.bytes(ref)
         if view.data_ptr() % dtype.itemsize:
             mapped, view = view, view.clone()
             release(mapped)
         return view.view(dtype).view(ref.shape)
+
+    def bytes(self, ref: TensorRef) -> Tensor:
+        """Return the bytes of a tensor that has some, as a view: uint8 [bytes]."""
+        return torch.frombuffer(
+            self._map, dtype=torch.uint8, count=ref.span[1] - ref.span[0], offset=ref.span[0]
+        )
 
 
 def release(mapped: Tensor) -> None:

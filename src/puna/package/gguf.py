@@ -1,0 +1,149 @@
+"""The joint that writes a GGUF file: weights, hyperparameters and vocabulary of an opened model."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from puna.errors import UsageError
+from puna.families import (
+    check_same,
+    config_of,
+    gguf_metadata,
+    gguf_names,
+    gguf_rope_table,
+    read_config,
+)
+from puna.formats import Typed
+from puna.loading import Parts
+from puna.source import find_license
+from puna.spec import ModelSpec
+from puna.text import GgufText, gguf_text, gguf_text_again
+from puna.weights import Planned, plan_gguf, save_gguf
+
+# Formats by the names of the command line, with the number llama.cpp has for a file of each.
+GGUF_TYPES = {
+    "f32": ("F32", 0),
+    "f16": ("F16", 1),
+    "bf16": ("BF16", 32),
+    "q8_0": ("Q8_0", 7),
+    "q5_1": ("Q5_1", 9),
+    "q5_0": ("Q5_0", 8),
+    "q4_1": ("Q4_1", 3),
+    "q4_0": ("Q4_0", 2),
+}
+_ROPE_TABLE = "rope_freqs.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: values per number format, and what another tool will do differently."""
+
+    path: Path
+    bytes: int
+    types: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+def export_gguf(
+    parts: Parts,
+    path: Path,
+    kind: str = "bf16",
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Exported:
+    """Write a model as one GGUF file that llama.cpp opens, and that opens here as the same model.
+
+    The metadata is read back before anything is written: a model that GGUF cannot describe is
+    refused rather than changed.
+
+    Args:
+        parts: the opened model; adapters are not written, so merge one first.
+        path: the file, replaced in one step.
+        kind: a key of `GGUF_TYPES`, for all matrices.
+        progress: called with (bytes done, bytes in all).
+
+    Raises:
+        UsageError: an unknown format, a model opened with an adapter, a value out of range.
+        ConfigError: a model that GGUF or llama.cpp cannot describe.
+        TokenizerError: a tokenizer that GGUF cannot describe.
+        StorageError: the disk did not take it; what was there before is still there.
+    """
+    if kind not in GGUF_TYPES:
+        raise UsageError(
+            f"unknown type {kind!r:.40}", remedy=f"choose one of {', '.join(GGUF_TYPES)}"
+        )
+    if parts.adapter is not None:
+        raise UsageError("a GGUF file holds no adapter", remedy="merge the adapter first")
+    format_, number = GGUF_TYPES[kind]
+    metadata = gguf_metadata(parts.spec) | _general(parts, number)
+    plan = plan_gguf(parts.model, gguf_names(parts.spec), format_)
+    table = gguf_rope_table(parts.spec)
+    extra = {} if table is None else {_ROPE_TABLE: torch.tensor(table, dtype=torch.float32)}
+    _check(parts.spec, metadata, plan, table)
+    text = _text(parts)
+    metadata |= text.keys
+    size = save_gguf(path, parts.model, plan, metadata, extra=extra, progress=progress)
+    types: Counter[str] = Counter()
+    for planned in plan.values():
+        types[planned.kind] += prod(planned.shape)
+    notes = (*_notes(parts.spec), *_fallback(types, format_), *text.notes)
+    return Exported(path, size, dict(types.most_common()), notes)
+
+
+def _general(parts: Parts, number: int) -> dict[str, Typed]:
+    keys: dict[str, Typed] = {
+        "general.type": ("str", "model"),
+        "general.name": ("str", parts.source.name),
+        "general.file_type": ("u32", number),
+        "general.quantization_version": ("u32", 2),
+    }
+    if (license_ := find_license(parts.source.path, parts.config)) is not None:
+        keys["general.license"] = ("str", license_)
+    return keys
+
+
+def _text(parts: Parts) -> GgufText:
+    if parts.gguf is not None:  # as the file had it, whatever kind of tokenizer it is
+        return GgufText(gguf_text_again(parts.gguf.metadata))
+    text = parts.text
+    return gguf_text(text.tokenizer, text.template, text.specials, parts.spec.vocab)
+
+
+def _check(
+    spec: ModelSpec,
+    metadata: Mapping[str, Typed],
+    plan: Mapping[str, Planned],
+    table: list[float] | None,
+) -> None:
+    """Read back what is about to be written, numbers rounded as the file rounds them."""
+    plain = {key: _stored(kind, value) for key, (kind, value) in metadata.items()}
+    shapes = {name: planned.shape for name, planned in plan.items()}
+    rounded = None if table is None else [_stored("f32", value) for value in table]
+    check_same(spec, read_config(config_of(plain, shapes, rounded)))
+
+
+def _stored(kind: str, value: Any) -> Any:
+    return struct.unpack("<f", struct.pack("<f", value))[0] if kind == "f32" else value
+
+
+def _notes(spec: ModelSpec) -> list[str]:
+    window = spec.layers[0].mixer.window
+    if spec.family in ("mistral", "mixtral") and window is not None and window < spec.context:
+        return [
+            f"llama.cpp computes this architecture without its window of {window} tokens: "
+            "longer texts come out differently there"
+        ]
+    return []
+
+
+def _fallback(types: Mapping[str, int], wanted: str) -> list[str]:
+    odd = [kind for kind in types if kind not in (wanted, "F32", "Q8_0")]
+    return [f"some rows do not fill whole blocks of {wanted}; they are in {odd[0]}"] if odd else []
