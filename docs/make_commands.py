@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 COMMANDS = (
-    *("", "inspect", "generate", "chat", "tune", "eval", "serve"),
-    *("pull", "list", "show", "rm", "merge", "push"),
+    *("", "inspect", "tokenize", "render", "generate", "chat", "tune", "eval", "serve"),
+    *("export", "pull", "list", "show", "rm", "merge", "push"),
 )
 
 

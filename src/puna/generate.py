@@ -125,7 +125,10 @@ class LanguageModel:
         template, tokenizer = self._need_template(), self._need_tokenizer()
         return tuple(
             template.render_ids(
-                messages, tools=tools, options=template_options or {}, tokenizer=tokenizer
+                self._led(messages),
+                tools=tools,
+                options=template_options or {},
+                tokenizer=tokenizer,
             )
         )
 
@@ -141,6 +144,15 @@ class LanguageModel:
     def turn_stops(self) -> tuple[str, ...]:
         """Return the texts that end an answer of a chat, as the template's format states them."""
         return () if self.template is None else self.template.stops
+
+    def _led(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Put the system message of Ollama's store first where a conversation has none."""
+        stored = self._parts.source.ollama
+        if stored is None or not stored.system or not isinstance(messages, Sequence):
+            return messages
+        first = messages[0] if messages else {}
+        has_one = isinstance(first, Mapping) and first.get("role") in ("system", "developer")
+        return messages if has_one else [{"role": "system", "content": stored.system}, *messages]
 
     def request(
         self, prompt_ids: Sequence[int], options: Options

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,31 +23,12 @@ from puna.source import (
     verify_source,
 )
 from puna.spec import ModelSpec
-from puna.text import (
-    ChatTemplate,
-    Specials,
-    Tokenizer,
-    load_template,
-    load_tokenizer,
-    open_template,
-    read_specials,
-)
+from puna.text import TextParts, text_of_folder, text_of_gguf
 from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf
 
-# What files made for ids alone say in place of a vocabulary.
-_NO_VOCABULARY = ("no_vocab", "none")
 # Passed as a key to ignore, it lets an adapter onto another base than it names.
 BASE_KEY = "base_model_name_or_path"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-@dataclass(frozen=True, slots=True)
-class TextParts:
-    """What turns text into ids and back; any of it may be missing from a checkpoint."""
-
-    tokenizer: Tokenizer | None
-    template: ChatTemplate | None
-    specials: Specials
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,58 +75,37 @@ def _described(source: Source, ignored: tuple[str, ...]) -> Description:
 
 
 def read_text(
-    folder: Path,
-    config: Mapping[str, Any],
-    gguf: Gguf | None = None,
-    *,
-    template: str | Path | None = None,
-    adapter: Path | None = None,
+    opened: Description, *, template: str | Path | None = None, adapter: Path | None = None
 ) -> TextParts:
-    """Return tokenizer, chat template and special ids found in `folder`, or in a GGUF file.
+    """Return tokenizer, chat template and special ids of a model. See `puna.text.TextParts`.
 
     Args:
-        folder: of the checkpoint.
-        config: its config.json.
-        template: a published format by name, or a file, in place of the folder's template.
+        opened: the model.
+        template: a published format by name, or a file, in place of the model's own.
         adapter: a tuned folder; the template that it was tuned with goes before the base's.
 
     Raises:
         TokenizerError, TemplateError: files that are there and cannot be used.
     """
-    if gguf is not None:
-        return _gguf_text(gguf, config)
-    tokenizer = load_tokenizer(folder)
-    if template is not None:
-        found: ChatTemplate | None = open_template(template, folder=folder, tokenizer=tokenizer)
-    else:
-        tuned = None if adapter is None else load_template(adapter, tokenizer)
-        found = tuned or load_template(folder, tokenizer)
-    return TextParts(tokenizer, found, read_specials(folder, config, tokenizer))
-
-
-def _gguf_text(found: Gguf, config: Mapping[str, Any]) -> TextParts:
-    """Return the text parts of a GGUF file: all of them come from its metadata."""
-    where = str(found.files[0])
-    specials = read_specials(found.files[0], config, None)
-    try:
-        # The seam to the tokenizers that are rebuilt from a GGUF vocabulary.
-        vocabulary = import_module("puna.text.gguf_vocab")
-    except ModuleNotFoundError:
-        return TextParts(None, None, specials)
-    if found.metadata.get("tokenizer.ggml.model") in (None, *_NO_VOCABULARY):
-        return TextParts(None, None, specials)
-    tokenizer: Tokenizer = vocabulary.tokenizer_from_gguf(found.metadata, where)
-    specials = vocabulary.specials_from_gguf(found.metadata, where)
-    source = found.metadata.get("tokenizer.chat_template")
-    if not isinstance(source, str):
-        return TextParts(tokenizer, None, specials)
-    bos, eos = (
-        None if token is None else tokenizer.piece(token)
-        for token in (tokenizer.bos_id, tokenizer.eos_id)
+    if opened.gguf is None:
+        return text_of_folder(opened.source.path, opened.config, template=template, adapter=adapter)
+    return text_of_gguf(
+        opened.gguf.metadata,
+        opened.config,
+        opened.gguf.files[0],
+        template=template,
+        adapter=adapter,
+        go_template=_go_template(opened.source),
     )
-    name = f"{where}, tokenizer.chat_template"
-    template = ChatTemplate(source, bos_token=bos, eos_token=eos, name=name)
-    return TextParts(tokenizer, template, specials)
+
+
+def _go_template(source: Source) -> tuple[str, tuple[str, ...]] | None:
+    """Return the template and stop texts of Ollama's store, unless Ollama has code for them."""
+    kept = source.ollama
+    if kept is None or kept.template is None or kept.renderer:
+        return None
+    stops = kept.params.get("stop", ())
+    return kept.template, (stops,) if isinstance(stops, str) else tuple(stops)
 
 
 def load_parts(
@@ -198,7 +157,7 @@ def load_parts(
     decoder.eval().requires_grad_(False)
     tuned = None if beside is None else beside.path
     slot = None if tuned is None else read_adapter(tuned, decoder, table)
-    text = read_text(source.path, config, gguf, template=template, adapter=tuned)
+    text = read_text(opened, template=template, adapter=tuned)
     return Parts(source, config, spec, table, decoder, text, slot, gguf, notes)
 
 

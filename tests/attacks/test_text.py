@@ -131,7 +131,8 @@ TOKENIZERS = {
         nameless.chat_template.json number.chat_template.json""",
     "but no default": "no_default.chat_template.json",
     "is not a whole SentencePiece model": """
-        empty.tokenizer.model pickle.tokenizer.model tiktoken.tokenizer.model""",
+        empty.tokenizer.model pickle.tokenizer.model""",
+    "nothing says how its tokenizer cuts text": "tiktoken.tokenizer.model",
 }
 FAULT = {name: reason for reason, names in TOKENIZERS.items() for name in names.split()}
 

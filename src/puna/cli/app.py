@@ -44,6 +44,10 @@ _COMMANDS = {
         "Show architecture, parameters, memory and license of a model.",
         "puna inspect ./my-llama --json",
     ),
+    "tokenize": (
+        "Turn text into token ids, and back.",
+        'puna tokenize cria "A cria hums." --json',
+    ),
     "tune": (
         "Tune a LoRA adapter on conversations.",
         "puna tune cria tickets.jsonl --out runs/triage --epochs 4",

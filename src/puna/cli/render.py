@@ -121,14 +121,14 @@ def _opened(
     name: str, template: str | None, tokenizer: Path | None, given: Given
 ) -> tuple[ChatTemplate, Tokenizer | None]:
     """The template, and the tokenizer if there is one."""
-    from puna.errors import TemplateError, TokenizerError
-    from puna.text import format_names, load_template, open_template, tokenizer_at
+    from puna.errors import TemplateError
+    from puna.text import format_names, load_template, load_tokenizer, open_template, open_tokenizer
 
     folder = _folder(name)
     place = tokenizer if tokenizer is not None else folder
-    ids_of = None if place is None else tokenizer_at(place)
-    if tokenizer is not None and ids_of is None:
-        raise TokenizerError("there is no tokenizer in this folder", where=str(tokenizer))
+    ids_of = None if folder is None else load_tokenizer(folder)
+    if tokenizer is not None:
+        ids_of = open_tokenizer(tokenizer)
     chosen: ChatTemplate | None
     if folder is None or template is not None:
         home = place if place is not None and place.is_dir() else None

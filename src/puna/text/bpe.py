@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tokenizers
 
 from puna.errors import TokenizerError
+from puna.text import byte_level
 from puna.text.files import read_text
 from puna.text.ids import check_text, short, unknown_id
-from puna.text.settings import AddedToken, Settings
+from puna.text.settings import CONFIG, AddedToken, Settings
 from puna.text.stream import ByteDetokenizer, Detokenizer, WindowDetokenizer
 
 _T = TypeVar("_T")
@@ -59,6 +61,7 @@ class JsonTokenizer:
     _decoding: _Decoding
     _added: dict[int, str]
     _unk: int | None
+    _config: Mapping[str, Any] | None = None  # of one that was rebuilt: no tokenizer.json holds it
     _bytes: dict[int, bytes] = field(default_factory=dict)
 
     def encode(
@@ -119,11 +122,28 @@ class JsonTokenizer:
         token: int | None = self._library.token_to_id(piece)
         return token
 
+    def made(self) -> dict[str, str]:
+        """See `puna.text.Tokenizer`."""
+        if self._config is None:
+            return {}
+        whole = tokenizers.Tokenizer.from_str(self._library.to_str())
+        if self._processor is not None:
+            whole.post_processor = self._processor
+        roles = {"bos": self.bos_id, "eos": self.eos_id, "unk": self._unk, "pad": self.pad_id}
+        config = {
+            **{key: value for key, value in self._config.items() if key != "auto_map"},
+            # Other classes of transformers put their own steps in place of the file's.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            **{f"{role}_token": self.piece(t) for role, t in roles.items() if t is not None},
+        }
+        return {"tokenizer.json": whole.to_str(), CONFIG: json.dumps(config, indent=2) + "\n"}
+
     def _encoding(self, text: str) -> Any:
-        return _guard(partial(self._library.encode, text, add_special_tokens=False), _TEXT)
+        return guard(partial(self._library.encode, text, add_special_tokens=False), _TEXT)
 
     def _ordinary(self, text: str) -> Any:
-        encoding = _guard(partial(self._plain, text), _TEXT)
+        encoding = guard(partial(self._plain, text), _TEXT)
         stray = self.special_ids.intersection(encoding.ids) - {self._unk}
         if stray:
             raise TokenizerError(
@@ -135,13 +155,13 @@ class JsonTokenizer:
     def _finished(self, encoding: Any, add_special: bool) -> Any:
         if self._processor is None or not add_special:
             return encoding
-        return _guard(partial(self._processor.process, encoding, None, True), _TEXT)
+        return guard(partial(self._processor.process, encoding, None, True), _TEXT)
 
     def _library_decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
         for token in ids:
             self.piece(token)
         kept = [int(token) for token in ids if not (skip_special and token in self.special_ids)]
-        text: str = _guard(partial(self._library.decode, kept, skip_special_tokens=False), _IDS)
+        text: str = guard(partial(self._library.decode, kept, skip_special_tokens=False), _IDS)
         return text
 
     def _byte_detokenizer(self, skip_special: bool) -> ByteDetokenizer:
@@ -164,7 +184,7 @@ class JsonTokenizer:
                 piece = piece.replace("▁", " ")
             return piece.encode()
         if self._decoding.kind == "byte level":
-            return _byte_level(piece)
+            return byte_level.read(piece)
         return _byte_fallback(piece)
 
 
@@ -176,24 +196,49 @@ def load_json(path: Path, settings: Settings, files: tuple[Path, ...]) -> JsonTo
     """
     source = read_text(path)
     failure = f"{path.name} is not a tokenizer.json"
-    library = _guard(partial(tokenizers.Tokenizer.from_str, source), failure, path)
-    parts = json.loads(library.to_str())
-    _check_growth(parts, path)
+    library = guard(partial(tokenizers.Tokenizer.from_str, source), failure, str(path))
+    _check_growth(library, path)
     # Cutting and filling are the caller's business; a published setting must not cut in silence.
     library.no_truncation()
     library.no_padding()
     if getattr(library.model, "dropout", None):
         library.model.dropout = None  # merges left out at random are for training it
-    _add_tokens(library, settings, path)
+    return from_library(library, settings, files, name=path.name, where=str(path))
+
+
+def from_library(
+    library: Any,
+    settings: Settings,
+    files: tuple[Path, ...],
+    *,
+    name: str,
+    where: str,
+    config: Mapping[str, Any] | None = None,
+) -> JsonTokenizer:
+    """A tokenizer of the `tokenizers` library, with what other files say of its special tokens.
+
+    Args:
+        library: the library's tokenizer; it is the result's own from here on.
+        settings: special and added tokens and their roles.
+        files: the files that make it up, to be copied with it.
+        name: what holds it, for errors.
+        where: the path of that.
+        config: the tokenizer_config.json beside it, where no tokenizer.json holds the tokenizer
+            and both must be written anew where it is saved.
+
+    Raises:
+        TokenizerError: the two contradict each other, or there is no vocabulary.
+    """
+    _add_tokens(library, settings, name, where)
     processor = library.post_processor
     library.post_processor = None
-    added = {token: entry.content for token, entry in library.get_added_tokens_decoder().items()}
-    special = {t for t, entry in library.get_added_tokens_decoder().items() if entry.special}
+    added = library.get_added_tokens_decoder()
+    special = {token for token, entry in added.items() if entry.special}
     roles = _roles(library, settings)
     special.update(t for t in (roles.bos, roles.eos, roles.unk, roles.pad) if t is not None)
     vocabulary = library.get_vocab(with_added_tokens=True)
     if not vocabulary:
-        raise TokenizerError(f"{path.name} has no vocabulary", where=str(path))
+        raise TokenizerError(f"{name} has no vocabulary", where=where)
     return JsonTokenizer(
         vocab_size=max(vocabulary.values()) + 1,
         bos_id=roles.bos,
@@ -204,9 +249,10 @@ def load_json(path: Path, settings: Settings, files: tuple[Path, ...]) -> JsonTo
         _library=library,
         _plain=_Ordinary(library),
         _processor=processor,
-        _decoding=_decoding(parts["decoder"] or {}),
-        _added=added,
+        _decoding=_decoding(_described(library.decoder)),
+        _added={token: entry.content for token, entry in added.items()},
         _unk=roles.unk,
+        _config=config,
     )
 
 
@@ -225,9 +271,15 @@ class _Ordinary:
         return self._copy.encode(text, add_special_tokens=False)
 
 
-def _check_growth(parts: dict[str, Any], path: Path) -> None:
+def _described(part: Any) -> dict[str, Any]:
+    """What a tokenizer.json says of one part of the library's tokenizer; `{}` for none."""
+    described: dict[str, Any] = json.loads(part.__getstate__()) if part is not None else {}
+    return described
+
+
+def _check_growth(library: Any, path: Path) -> None:
     """Refuses replacements that multiply: a few hundred bytes could make gigabytes of a letter."""
-    steps = [parts["normalizer"] or {}, parts["decoder"] or {}]
+    steps = [_described(library.normalizer), _described(library.decoder)]
     growth = 1
     while steps:
         step = steps.pop()
@@ -241,7 +293,7 @@ def _check_growth(parts: dict[str, Any], path: Path) -> None:
         )
 
 
-def _guard(call: Callable[[], _T], failure: str, path: Path | None = None) -> _T:
+def guard(call: Callable[[], _T], failure: str, where: str | None = None) -> _T:
     """Calls the native library; its errors, panics too, become a `TokenizerError`."""
     try:
         return call()
@@ -249,42 +301,54 @@ def _guard(call: Callable[[], _T], failure: str, path: Path | None = None) -> _T
         raise
     except BaseException as exc:
         # A panic of the native code is no Exception, hence the wide net.
-        raise TokenizerError(f"{failure}: {short(exc)}", where=str(path or "") or None) from None
+        raise TokenizerError(f"{failure}: {short(exc)}", where=where) from None
 
 
-def _add_tokens(library: Any, settings: Settings, path: Path) -> None:
-    """Makes the tokens that the files beside tokenizer.json name known; no id is invented."""
+def _add_tokens(library: Any, settings: Settings, name: str, where: str) -> None:
+    """Makes the tokens that the settings name known; no id is invented."""
     wanted = {token.content: token for token in settings.added}
     for content in filter(None, settings.roles.values()):
         token = wanted.get(content, AddedToken(content))
         wanted[content] = replace(token, special=True)
+    added = library.get_added_tokens_decoder()
+    entries: list[Any] = []
+    expected: list[tuple[str, int]] = []
     for token in sorted(wanted.values(), key=lambda t: (t.id is None, t.id or 0)):
-        _add_token(library, token, path)
+        have: int | None = library.token_to_id(token.content)
+        number = have if token.id is None else token.id
+        if number is None:
+            continue
+        if have not in (None, number):
+            raise _two_ids(token.content, have, number, name, where)
+        known = added.get(number) if have is not None else None
+        if known is None or (token.special and not known.special):
+            entries.append(_entry(token, known))
+        expected.append((token.content, number))
+    # In runs: added one by one, they would take quadratic time.
+    for special, run in groupby(entries, key=lambda entry: entry.special):
+        (library.add_special_tokens if special else library.add_tokens)(list(run))
+    for content, number in expected:
+        if (have := library.token_to_id(content)) != number:
+            raise _two_ids(content, have, number, name, where)
 
 
-def _add_token(library: Any, token: AddedToken, path: Path) -> None:
-    have: int | None = library.token_to_id(token.content)
-    number = have if token.id is None else token.id
-    if number is None:
-        return
-    known = library.get_added_tokens_decoder().get(have) if have is not None else None
-    if known is None or (token.special and not known.special):
-        entry = tokenizers.AddedToken(
-            token.content,
-            single_word=known.single_word if known else token.whole,
-            lstrip=known.lstrip if known else token.lstrip,
-            rstrip=known.rstrip if known else token.rstrip,
-            normalized=known.normalized if known else not token.special,
-            special=token.special,
-        )
-        (library.add_special_tokens if token.special else library.add_tokens)([entry])
-        have = library.token_to_id(token.content) if have is None else have
-    if {number} != {have, library.token_to_id(token.content)}:
-        raise TokenizerError(
-            f"the token {token.content!r} has id {have} in {path.name} "
-            f"and id {number} in the files beside it",
-            where=str(path),
-        )
+def _entry(token: AddedToken, known: Any) -> Any:
+    """The library's own record; what it knows of the token already stays."""
+    return tokenizers.AddedToken(
+        token.content,
+        single_word=known.single_word if known else token.whole,
+        lstrip=known.lstrip if known else token.lstrip,
+        rstrip=known.rstrip if known else token.rstrip,
+        normalized=known.normalized if known else not token.special,
+        special=token.special,
+    )
+
+
+def _two_ids(content: str, have: int | None, number: int, name: str, where: str) -> TokenizerError:
+    return TokenizerError(
+        f"the token {content!r} has id {have} in {name} and id {number} in the files beside it",
+        where=where,
+    )
 
 
 def _roles(library: Any, settings: Settings) -> _Roles:
@@ -310,23 +374,6 @@ def _decoding(decoder: dict[str, Any]) -> _Decoding:
         if strips == [(" ", 1, 0)]:
             return _Decoding("byte fallback", 1)
     return _Decoding("library", 0)
-
-
-def _byte_characters() -> dict[str, int]:
-    """GPT-2's printable stand-in for each byte (Radford et al. 2019)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {chr(byte): byte for byte in printable}
-    hidden = [byte for byte in range(256) if byte not in set(printable)]
-    return table | {chr(256 + index): byte for index, byte in enumerate(hidden)}
-
-
-_BYTE_OF = _byte_characters()
-
-
-def _byte_level(piece: str) -> bytes:
-    if all(character in _BYTE_OF for character in piece):
-        return bytes(_BYTE_OF[character] for character in piece)
-    return piece.encode()
 
 
 def _byte_fallback(piece: str) -> bytes:

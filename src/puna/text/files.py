@@ -20,6 +20,39 @@ def read_bytes(path: Path, error: type[PunaError] = TokenizerError) -> bytes:
         raise error(f"{path.name} cannot be read: {exc.strerror}", where=str(path)) from None
 
 
+def read_head(path: Path, size: int = 4096) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        TokenizerError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as handle:
+            return handle.read(size)
+    except OSError as exc:
+        raise TokenizerError(
+            f"{path.name} cannot be read: {exc.strerror}", where=str(path)
+        ) from None
+
+
+def check_size(path: Path, most: int) -> None:
+    """Refuses a file of more than `most` bytes before any of it is read.
+
+    Raises:
+        TokenizerError: it is larger, or cannot be looked at.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as exc:
+        raise TokenizerError(
+            f"{path.name} cannot be read: {exc.strerror}", where=str(path)
+        ) from None
+    if size > most:
+        raise TokenizerError(
+            f"{path.name} has {size:,} bytes, too many for a vocabulary", where=str(path)
+        )
+
+
 def read_text(path: Path, error: type[PunaError] = TokenizerError) -> str:
     """The text of one UTF-8 file; `error` names the file where it is not UTF-8."""
     try:

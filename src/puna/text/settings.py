@@ -14,6 +14,7 @@ from puna.text.ids import check_text, short
 CONFIG = "tokenizer_config.json"
 SPECIAL_MAP = "special_tokens_map.json"
 ADDED = "added_tokens.json"
+SETTINGS = (CONFIG, SPECIAL_MAP, ADDED)
 ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
 
@@ -37,7 +38,10 @@ class AddedToken:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Special and added tokens as published; `roles` has a key only where a file names one."""
+    """Special and added tokens as published; `roles` has a key only where a file names one.
+
+    `kind`: the tokenizer's class, which says how a vocabulary is used that cannot say it itself.
+    """
 
     roles: Mapping[str, str | None]
     added: tuple[AddedToken, ...]
@@ -45,6 +49,7 @@ class Settings:
     add_eos: bool | None
     prefix_space: bool | None
     legacy: bool
+    kind: str | None = None
 
 
 NO_SETTINGS = Settings({}, (), None, None, None, False)
@@ -80,6 +85,7 @@ def read_settings(folder: Path) -> Settings:
         add_eos=_flag(config, "add_eos_token", where),
         prefix_space=_flag(config, "add_prefix_space", where),
         legacy=_flag(config, "legacy", where) is True,
+        kind=_name(config.get("tokenizer_class")),
     )
 
 
@@ -91,6 +97,11 @@ def _content(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     raise TokenizerError(f"a token must be text, not {type(value).__name__}", where=where)
+
+
+def _name(value: Any) -> str | None:
+    # Only one that is known is used, so one that is no text counts as none.
+    return value if isinstance(value, str) else None
 
 
 def _flag(config: Mapping[str, Any], key: str, where: str) -> bool | None:

@@ -117,6 +117,10 @@ class SentencePieceTokenizer:
         known = self._tokens.get(piece)
         return known.id if known else _find(self._model, piece)
 
+    def made(self) -> dict[str, str]:
+        """See `puna.text.Tokenizer`."""
+        return {}
+
     def _runs(self, text: str) -> Iterator[_Piece]:
         """Ordinary text and special tokens in turn; a token may take white space with it."""
         at = look = 0
@@ -239,7 +243,7 @@ def _processor(data: bytes, path: Path) -> Any:
         raise TokenizerError(
             f"{path.name} is not a whole SentencePiece model ({len(data):,} bytes)",
             where=str(path),
-            remedy="fetch the file again; a tiktoken file needs its tokenizer.json",
+            remedy="fetch the file again",
         )
     return model
 

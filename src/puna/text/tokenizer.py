@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from puna.errors import TokenizerError
+from puna.formats.atomic import write_atomic
 from puna.text.bpe import load_json
-from puna.text.files import copy_files
-from puna.text.settings import ADDED, CONFIG, NO_SETTINGS, SPECIAL_MAP, read_settings
+from puna.text.files import copy_files, read_head
+from puna.text.settings import SETTINGS, Settings, read_settings
+from puna.text.slow import MERGES, VOCABULARY, load_slow
 from puna.text.spm import load_sentencepiece
 from puna.text.stream import Detokenizer
+from puna.text.tiktoken import load_tiktoken, looks_like_tiktoken
 
-_JSON = "tokenizer.json"
-_SENTENCEPIECE = "tokenizer.model"
-_BESIDE = (_JSON, _SENTENCEPIECE, CONFIG, SPECIAL_MAP, ADDED, "vocab.json", "merges.txt")
+JSON = "tokenizer.json"
+MODEL = "tokenizer.model"
+RANKS = "tiktoken.model"
+_BESIDE = (JSON, MODEL, *SETTINGS, VOCABULARY, MERGES)
 
 
 class Tokenizer(Protocol):
@@ -42,7 +47,13 @@ class Tokenizer(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files in the folder that make up this tokenizer."""
+        """The files in the folder that make up this tokenizer; none that `made` writes anew."""
+
+    def made(self) -> Mapping[str, str]:
+        """The files, by name, that a saved folder needs beside `files`.
+
+        Empty where `files` is the whole tokenizer; a tokenizer.json for one that was rebuilt.
+        """
 
     def encode(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
@@ -90,37 +101,46 @@ class Tokenizer(Protocol):
         """The id of a piece in the vocabulary's own spelling."""
 
 
-def load_tokenizer(folder: Path) -> Tokenizer | None:
+def load_tokenizer(folder: Path, *, pre: str | None = None) -> Tokenizer | None:
     """Reads the tokenizer of a checkpoint's folder; None where it has none.
 
-    tokenizer.json wins over the SentencePiece tokenizer.model. tokenizer_config.json,
-    special_tokens_map.json and added_tokens.json add what they say about special tokens.
+    The first of these that is there is read: tokenizer.json; tokenizer.model, which is
+    SentencePiece's or a tiktoken rank file; tiktoken.model or one *.tiktoken; vocab.json with
+    merges.txt. tokenizer_config.json, special_tokens_map.json and added_tokens.json add what
+    they say about special tokens.
+
+    Args:
+        folder: the checkpoint's folder.
+        pre: the pre-tokenizer's name, where the vocabulary is of a form that cannot say it.
 
     Raises:
-        TokenizerError: a file that is broken, or files that contradict each other; names it.
+        TokenizerError: a file that is broken, files that contradict each other, or a form that
+            does not say how text is cut; names it.
     """
     files = tuple(folder / name for name in _BESIDE if (folder / name).is_file())
-    if (folder / _JSON).is_file():
-        return load_json(folder / _JSON, read_settings(folder), files)
-    if (folder / _SENTENCEPIECE).is_file():
-        return load_sentencepiece(folder / _SENTENCEPIECE, read_settings(folder), files)
+    if (folder / JSON).is_file():
+        return load_json(folder / JSON, read_settings(folder), files)
+    if (folder / MODEL).is_file():
+        return load_model(folder / MODEL, read_settings(folder), files, pre=pre)
+    ranks = _rank_file(folder)
+    if ranks is not None:
+        return load_tiktoken(ranks, read_settings(folder), pre=pre, files=_settings_of(files))
+    if (folder / VOCABULARY).is_file() and (folder / MERGES).is_file():
+        return load_slow(folder, read_settings(folder), files, pre=pre)
     return None
 
 
-def tokenizer_at(path: Path) -> Tokenizer | None:
-    """Reads the tokenizer of a folder, or one file alone; None for a folder without one.
-
-    A file that ends in .json is read as a tokenizer.json, any other as a SentencePiece model; what
-    stands beside it is not looked at.
+def load_model(
+    path: Path, settings: Settings, files: tuple[Path, ...], *, pre: str | None
+) -> Tokenizer:
+    """Reads a tokenizer.model: a tiktoken rank file if it begins as one, else SentencePiece's.
 
     Raises:
-        TokenizerError: as `load_tokenizer`.
+        TokenizerError: it is neither.
     """
-    if path.is_dir():
-        return load_tokenizer(path)
-    if path.suffix == ".json":
-        return load_json(path, NO_SETTINGS, (path,))
-    return load_sentencepiece(path, NO_SETTINGS, (path,))
+    if looks_like_tiktoken(read_head(path)):
+        return load_tiktoken(path, settings, pre=pre, files=_settings_of(files))
+    return load_sentencepiece(path, settings, files)
 
 
 def specials_of(tokenizer: Tokenizer) -> list[str]:
@@ -129,9 +149,30 @@ def specials_of(tokenizer: Tokenizer) -> list[str]:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> tuple[Path, ...]:
-    """Copies the tokenizer's files byte by byte; returns the new paths.
+    """Writes the tokenizer into a folder; returns the new paths.
+
+    Its files are copied byte by byte. One that was rebuilt, as from a GGUF file or from ranks, is
+    written as tokenizer.json with a tokenizer_config.json, which Puna and transformers read.
 
     Raises:
         StorageError: a file that could not be read or written.
     """
-    return copy_files(tokenizer.files, folder)
+    copied = copy_files(tokenizer.files, folder)
+    made = {folder / name: text for name, text in tokenizer.made().items()}
+    for path, text in made.items():
+        write_atomic(path, text.encode())
+    return (*copied, *made)
+
+
+def _rank_file(folder: Path) -> Path | None:
+    found = [folder / RANKS] if (folder / RANKS).is_file() else sorted(folder.glob("*.tiktoken"))
+    if len(found) > 1:
+        raise TokenizerError(
+            f"the folder holds {len(found)} tiktoken files", where=str(folder), remedy="name one"
+        )
+    return found[0] if found else None
+
+
+def _settings_of(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files that stay beside the tokenizer.json which takes the place of a rank file."""
+    return tuple(path for path in files if path.name in SETTINGS)
