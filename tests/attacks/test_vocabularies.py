@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from puna.errors import PunaError, TokenizerError
-from puna.text import byte_level, load_tokenizer, open_tokenizer, tokenizer_from_gguf
+from puna.text import byte_level, load_tokenizer, open_tokenizer
+from puna.text.gguf_vocab import tokenizer_from_gguf
 from puna.text.pretokenizers import TABLE
 from tests.unit.vocabularies import HARD, as_metadata, rank_file, tiny_gpt2, trained
 

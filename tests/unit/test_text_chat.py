@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from puna.errors import TemplateError, UsageError
-from puna.text import load_template, open_template, save_template, tokenizer_at
+from puna.text import load_template, open_template, open_tokenizer, save_template
 from tests.unit.text_samples import (
     CHATML,
     ONE,
@@ -102,7 +102,7 @@ BEYOND_JINJA = {("parallel_calls", 2), *((s, v) for s, v in SAMPLES if "weather"
 @pytest.mark.parametrize(("sample", "version"), SAMPLES)
 def test_mistral_s_published_ids(sample: str, version: int, shared: Path) -> None:
     folder = shared / "data" / "chat_templates" / "mistral-common"
-    tokenizer = tokenizer_at(shared / "data" / "tokenizers" / "mistral" / MISTRAL[version])
+    tokenizer = open_tokenizer(shared / "data" / "tokenizers" / "mistral" / MISTRAL[version])
     assert tokenizer is not None
     talk = json.loads((folder / "samples" / sample / "sample.json").read_text("utf-8"))
     case = folder / "samples" / sample

@@ -15,8 +15,8 @@ from puna.text import (
     load_template,
     load_tokenizer,
     open_template,
+    open_tokenizer,
     save_template,
-    tokenizer_at,
 )
 from tests.unit.text_samples import (
     CALL,
@@ -251,7 +251,7 @@ def test_only_by_name_never_by_guess(tmp_path: Path) -> None:
 
 def test_bos_comes_first_only_where_the_tokenizer_puts_it(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(sentencepiece_bytes())
-    puts = tokenizer_at(tmp_path / "tokenizer.model")
+    puts = open_tokenizer(tmp_path / "tokenizer.model")
     assert puts is not None
     template = open_template("vicuna", folder=tmp_path, tokenizer=puts)
     ids = template.render_ids([user("a")], tokenizer=puts)

@@ -11,15 +11,8 @@ import pytest
 import sentencepiece
 
 from puna.errors import TokenizerError
-from puna.text import (
-    Specials,
-    Tokenizer,
-    load_tokenizer,
-    open_tokenizer,
-    save_tokenizer,
-    specials_from_gguf,
-    tokenizer_from_gguf,
-)
+from puna.text import Specials, Tokenizer, load_tokenizer, open_tokenizer, save_tokenizer
+from puna.text.gguf_vocab import specials_from_gguf, tokenizer_from_gguf
 from puna.text.rebuild import all_splits
 from tests.unit.vocabularies import (
     HARD,

@@ -1,4 +1,4 @@
-"""How to generate, and what comes of it: the records of `puna.generate`."""
+"""How to generate, and what comes of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The joint of text and engine: `puna.load` and the `LanguageModel` it returns."""
+"""A model that can be asked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ from puna.adapter import merge
 from puna.engine import Completion, Engine, Request
 from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
 from puna.families import saved_form
-from puna.loading import DType, Parts, load_parts
-from puna.model import Rows, Segments
-from puna.options import Generation as Generation
-from puna.options import Options as Options
-from puna.options import Score as Score
-from puna.options import options_of
+from puna.generate.options import Generation, Options, Score, options_of
+from puna.generate.score import Pair, hidden_states, score_pairs, shared_start
+from puna.loading import Parts
+from puna.model import Rows
 from puna.spec import ModelSpec
 from puna.text import (
     ChatTemplate,
@@ -38,9 +36,6 @@ from puna.weights import save_folder
 
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
-
-# Tokens that one-shot scoring runs through the decoder at a time.
-_SCORE_TOKENS = 4096
 
 
 class LanguageModel:
@@ -249,7 +244,7 @@ class LanguageModel:
         ids = _whole(ids)
         self._check(ids)
         model = self._parts.model
-        return model.head(self._hidden([ids]), Rows(self._slot)).cpu()
+        return model.head(hidden_states(model, [ids], self._slot), Rows(self._slot)).cpu()
 
     def score(self, prompt: Prompt, continuation: Prompt) -> Score:
         """Return how likely `continuation` is after `prompt`. See `score_many`."""
@@ -267,10 +262,7 @@ class LanguageModel:
             UsageError: a prompt or a continuation without a token.
         """
         encoded = [self._pair(prompt, continuation) for prompt, continuation in pairs]
-        scores: list[Score] = []
-        for batch in _batches(encoded):
-            scores.extend(self._score_batch(batch))
-        return scores
+        return score_pairs(self._parts.model, encoded, self._slot)
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -290,7 +282,8 @@ class LanguageModel:
             ids = self.encode(text)
             self._check(ids)
             first = 1 if len(ids) > 1 and ids[0] == self._parts.text.specials.bos else 0
-            rows.append(self._hidden([ids])[first:].float().mean(0))
+            states = hidden_states(self._parts.model, [ids], self._slot)
+            rows.append(states[first:].float().mean(0))
         if not rows:
             return torch.empty(0, self.spec.width)
         return F.normalize(torch.stack(rows), dim=-1).cpu()
@@ -350,19 +343,11 @@ class LanguageModel:
         if len(ids) > self.spec.context:
             raise ContextError(prompt_tokens=len(ids), max_tokens=0, context=self.spec.context)
 
-    def _hidden(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        model = self._parts.model
-        rows = Rows(self._slot)
-        ctx = Segments([len(s) for s in sequences], rows=rows, device=model.device)
-        flat = torch.tensor([i for s in sequences for i in s], device=model.device)
-        hidden: Tensor = model(flat, ctx.positions, ctx)
-        return hidden
-
-    def _pair(self, prompt: Prompt, continuation: Prompt) -> tuple[tuple[int, ...], int]:
+    def _pair(self, prompt: Prompt, continuation: Prompt) -> Pair:
         head = self.encode(prompt)
         if isinstance(prompt, str) and isinstance(continuation, str):
             whole = self.encode(prompt + continuation)
-            same = _shared(head, whole)
+            same = shared_start(head, whole)
             if 0 < same < len(whole):
                 return self._scorable(whole, same)
         if isinstance(continuation, str):
@@ -372,25 +357,11 @@ class LanguageModel:
             tail = _whole(continuation)
         return self._scorable(head + tail, len(head))
 
-    def _scorable(self, ids: tuple[int, ...], start: int) -> tuple[tuple[int, ...], int]:
+    def _scorable(self, ids: tuple[int, ...], start: int) -> Pair:
         self._check(ids)
         if start == 0 or start == len(ids):
             raise UsageError("scoring needs a prompt and a continuation of at least a token each")
         return ids, start
-
-    def _score_batch(self, batch: Sequence[tuple[tuple[int, ...], int]]) -> list[Score]:
-        model = self._parts.model
-        hidden = self._hidden([ids for ids, _ in batch])
-        scores, offset = [], 0
-        for ids, start in batch:
-            rows = hidden[offset + start - 1 : offset + len(ids) - 1]
-            logits = model.head(rows, Rows(self._slot))  # [continuation, vocab]
-            said = torch.tensor(ids[start:], device=model.device)
-            chosen = logits.log_softmax(-1).gather(1, said[:, None])[:, 0].tolist()
-            greedy = bool((logits.argmax(-1) == said).all())
-            scores.append(Score(sum(chosen), tuple(chosen), greedy))
-            offset += len(ids)
-        return scores
 
     def _run(self, prompts: Sequence[Sequence[int]], options: Options) -> list[Generation]:
         pairs = [self.request(prompt, options) for prompt in prompts]
@@ -435,51 +406,6 @@ class LanguageModel:
             self._ended.pop(id, None)
 
 
-def load(
-    model: str | Path = "cria",
-    *,
-    adapter: str | Path | None = None,
-    dtype: DType = "auto",
-    device: str = "auto",
-    ignore_keys: Sequence[str] = (),
-    pull: bool = False,
-    template: str | Path | None = None,
-) -> LanguageModel:
-    """Open a model: a built-in name, a folder, a GGUF file, or one that was pulled from a hub.
-
-    No connection is made unless `pull` is set.
-
-    Args:
-        model: a folder with a config.json and weights, a GGUF file, a built-in name,
-            `ORG/NAME[@REVISION]`, or a name of the catalog or of Ollama's store.
-        adapter: a LoRA folder in PEFT's layout, or the id of one.
-        dtype: `auto` is the checkpoint's own, and bfloat16 for quantized weights (GGUF).
-        device: `auto` is CUDA where there is some.
-        ignore_keys: config keys to pass over although they are unknown.
-        pull: whether to pull what is not on this disk.
-        template: a published chat format by name, such as `vicuna`, or a .jinja or .gotmpl file,
-            in place of the folder's own.
-
-    Raises:
-        PunaError: the branch of the tree that says which part is at fault.
-
-    >>> import puna
-    >>> lm = puna.load("cria")
-    >>> lm.chat([{"role": "user", "content": "What is a baby llama called?"}], max_tokens=24).finish
-    'stop'
-    """
-    parts = load_parts(
-        model,
-        adapter=adapter,
-        dtype=dtype,
-        device=device,
-        ignore_keys=ignore_keys,
-        pull=pull,
-        template=template,
-    )
-    return LanguageModel(parts)
-
-
 def _whole(ids: Sequence[int]) -> tuple[int, ...]:
     """Return ids as plain numbers; those of a tensor or an array count too."""
     try:
@@ -488,12 +414,6 @@ def _whole(ids: Sequence[int]) -> tuple[int, ...]:
         raise UsageError(
             "ids must be a list of whole numbers", remedy="encode text with lm.encode first"
         ) from error
-
-
-def _shared(one: Sequence[int], two: Sequence[int]) -> int:
-    """Return how many ids two sequences begin with alike."""
-    pairs = enumerate(zip(one, two, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))
 
 
 def _generation(completion: Completion, watch: TextWatch | None) -> Generation:
@@ -510,18 +430,3 @@ def _generation(completion: Completion, watch: TextWatch | None) -> Generation:
 def _raise_if_failed(completion: Completion) -> None:
     if completion.finish == "error":
         raise PunaError(completion.error or "the request failed")
-
-
-def _batches(
-    encoded: Sequence[tuple[tuple[int, ...], int]],
-) -> Iterator[list[tuple[tuple[int, ...], int]]]:
-    batch: list[tuple[tuple[int, ...], int]] = []
-    tokens = 0
-    for item in encoded:
-        if batch and tokens + len(item[0]) > _SCORE_TOKENS:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(item)
-        tokens += len(item[0])
-    if batch:
-        yield batch

@@ -1,0 +1,7 @@
+"""The joint of text and engine: `puna.load` and the `LanguageModel` it returns."""
+
+from puna.generate.model import LanguageModel
+from puna.generate.opening import load
+from puna.generate.options import Generation, Options, Score
+
+__all__ = ["Generation", "LanguageModel", "Options", "Score", "load"]

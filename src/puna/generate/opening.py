@@ -1,0 +1,54 @@
+"""`puna.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from puna.generate.model import LanguageModel
+from puna.loading import DType, load_parts
+
+
+def load(
+    model: str | Path = "cria",
+    *,
+    adapter: str | Path | None = None,
+    dtype: DType = "auto",
+    device: str = "auto",
+    ignore_keys: Sequence[str] = (),
+    pull: bool = False,
+    template: str | Path | None = None,
+) -> LanguageModel:
+    """Open a model: a built-in name, a folder, a GGUF file, or one that was pulled from a hub.
+
+    No connection is made unless `pull` is set.
+
+    Args:
+        model: a folder with a config.json and weights, a GGUF file, a built-in name,
+            `ORG/NAME[@REVISION]`, or a name of the catalog or of Ollama's store.
+        adapter: a LoRA folder in PEFT's layout, or the id of one.
+        dtype: `auto` is the checkpoint's own, and bfloat16 for quantized weights (GGUF).
+        device: `auto` is CUDA where there is some.
+        ignore_keys: config keys to pass over although they are unknown.
+        pull: whether to pull what is not on this disk.
+        template: a published chat format by name, such as `vicuna`, or a .jinja or .gotmpl file,
+            in place of the folder's own.
+
+    Raises:
+        PunaError: the branch of the tree that says which part is at fault.
+
+    >>> import puna
+    >>> lm = puna.load("cria")
+    >>> lm.chat([{"role": "user", "content": "What is a baby llama called?"}], max_tokens=24).finish
+    'stop'
+    """
+    parts = load_parts(
+        model,
+        adapter=adapter,
+        dtype=dtype,
+        device=device,
+        ignore_keys=ignore_keys,
+        pull=pull,
+        template=template,
+    )
+    return LanguageModel(parts)
