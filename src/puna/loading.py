@@ -11,9 +11,10 @@ import torch
 
 from puna.adapter import read_adapter
 from puna.errors import UsageError
-from puna.families import NameTable, gguf_names, name_table, open_config, read_config
+from puna.families import NameTable, gguf_names, name_table
 from puna.formats import Gguf
 from puna.model import Decoder, build
+from puna.reading import describe, read_text
 from puna.source import (
     Source,
     compare_base,
@@ -23,7 +24,7 @@ from puna.source import (
     verify_source,
 )
 from puna.spec import ModelSpec
-from puna.text import TextParts, text_of_folder, text_of_gguf
+from puna.text import TextParts
 from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf
 
 # Passed as a key to ignore, it lets an adapter onto another base than it names.
@@ -48,64 +49,6 @@ class Parts:
     adapter: int | None
     gguf: Gguf | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A model before any weight is touched; `gguf` is the header where it is a GGUF file."""
-
-    source: Source
-    config: Mapping[str, Any]
-    spec: ModelSpec
-    gguf: Gguf | None
-
-
-def read_spec(model: str | Path, *, ignore_keys: Iterable[str] = ()) -> Description:
-    """Return source, config and spec of a model; no weight is touched.
-
-    Raises:
-        SourceError, FormatError, ConfigError: what is not there or cannot be read exactly.
-    """
-    return _described(resolve(model), tuple(ignore_keys))
-
-
-def _described(source: Source, ignored: tuple[str, ...]) -> Description:
-    config, found = open_config(source.path, ignore_keys=ignored)
-    return Description(source, config, read_config(config, ignore_keys=ignored), found)
-
-
-def read_text(
-    opened: Description, *, template: str | Path | None = None, adapter: Path | None = None
-) -> TextParts:
-    """Return tokenizer, chat template and special ids of a model. See `puna.text.TextParts`.
-
-    Args:
-        opened: the model.
-        template: a published format by name, or a file, in place of the model's own.
-        adapter: a tuned folder; the template that it was tuned with goes before the base's.
-
-    Raises:
-        TokenizerError, TemplateError: files that are there and cannot be used.
-    """
-    if opened.gguf is None:
-        return text_of_folder(opened.source.path, opened.config, template=template, adapter=adapter)
-    return text_of_gguf(
-        opened.gguf.metadata,
-        opened.config,
-        opened.gguf.files[0],
-        template=template,
-        adapter=adapter,
-        go_template=_go_template(opened.source),
-    )
-
-
-def _go_template(source: Source) -> tuple[str, tuple[str, ...]] | None:
-    """Return the template and stop texts of Ollama's store, unless Ollama has code for them."""
-    kept = source.ollama
-    if kept is None or kept.template is None or kept.renderer:
-        return None
-    stops = kept.params.get("stop", ())
-    return kept.template, (stops,) if isinstance(stops, str) else tuple(stops)
 
 
 def load_parts(
@@ -143,7 +86,7 @@ def load_parts(
     ignored = tuple(ignore_keys)
     source = resolve_or_pull(model, on_bytes=on_pull) if pull else resolve(model)
     verify_source(source, on_check)
-    opened = _described(source, ignored)
+    opened = describe(source, ignore_keys=ignored)
     config, spec, gguf = opened.config, opened.spec, opened.gguf
     beside, notes = _find_adapter(adapter, source, ignored, pull)
     weights = source.weights or source.path
@@ -157,7 +100,7 @@ def load_parts(
     decoder.eval().requires_grad_(False)
     tuned = None if beside is None else beside.path
     slot = None if tuned is None else read_adapter(tuned, decoder, table)
-    text = read_text(opened, template=template, adapter=tuned)
+    text = read_text(source, config, gguf, template=template, adapter=tuned)
     return Parts(source, config, spec, table, decoder, text, slot, gguf, notes)
 
 

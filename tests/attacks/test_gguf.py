@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from puna.errors import FormatError, PunaError, SourceError
 from puna.families import gguf_config, read_config
 from puna.formats import Gguf, TensorRef, read_gguf
-from puna.loading import load_parts, read_spec
+from puna.loading import load_parts
+from puna.reading import describe
+from puna.source import resolve
 from puna.weights import open_checkpoint
 from tests.attacks.test_weights import check
 
@@ -250,7 +252,7 @@ def test_names_with_path_parts_reach_no_path(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(file((key("general.architecture", STRING, text("../x\x1b[2J")),), tensors))
     assert {entry.name for entry in open_checkpoint(path).entries()} == set(names)
-    for open_ in (read_spec, load_parts):
+    for open_ in (lambda path: describe(resolve(path)), load_parts):
         with pytest.raises(PunaError) as caught:
             open_(path)
         check(caught.value, "model.gguf")

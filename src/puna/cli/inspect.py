@@ -34,7 +34,7 @@ def inspect_command(
     json
         Print one JSON object.
     """
-    facts = describe(model, ignore_key)
+    facts = facts_of(model, ignore_key)
     if json:
         print_json(facts)
         return
@@ -46,15 +46,14 @@ def inspect_command(
     out.print(table)
 
 
-def describe(model: str, ignore_keys: tuple[str, ...] = ()) -> dict[str, Any]:
+def facts_of(model: str, ignore_keys: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the facts as JSON values; bytes for memory."""
-    from puna.families import open_config, read_config
+    from puna.reading import describe
     from puna.source import find_license, resolve
     from puna.spec import count_parameters, kv_bytes_per_token
 
-    source = resolve(model)
-    config, gguf = open_config(source.path, ignore_keys=ignore_keys)
-    spec = read_config(config, ignore_keys=ignore_keys)
+    opened = describe(resolve(model), ignore_keys=ignore_keys)
+    source, config, spec, gguf = opened.source, opened.config, opened.spec, opened.gguf
     total = count_parameters(spec)
     return {
         "name": source.name,
@@ -117,7 +116,7 @@ def _block(layer: Any) -> dict[str, Any]:
 def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     active, total = facts["active_parameters"], facts["parameters"]
     lines = [
-        ("folder", facts["path"]),
+        ("place", facts["path"]),
         ("family", facts["family"]),
         ("parameters", f"{total:,}" + (f" ({active:,} per token)" if active != total else "")),
         ("shape", f"{facts['layers']} layers, width {facts['width']}, vocabulary {facts['vocab']}"),

@@ -48,8 +48,8 @@ def render_command(
     Parameters
     ----------
     model_or_template
-        A folder with a checkpoint or only a tokenizer, a built-in name, a .jinja or .gotmpl file,
-        or a published chat format by name, such as vicuna.
+        A model, a folder that holds only a tokenizer and a template, a .jinja or .gotmpl file, or
+        a published chat format by name, such as vicuna.
     messages
         A JSON file with a list of messages, or {"messages": […], "tools": […]}; `-` reads
         standard input.
@@ -122,36 +122,23 @@ def _opened(
 ) -> tuple[ChatTemplate, Tokenizer | None]:
     """The template, and the tokenizer if there is one."""
     from puna.errors import TemplateError
-    from puna.text import format_names, load_template, load_tokenizer, open_template, open_tokenizer
+    from puna.reading import text_of
+    from puna.text import format_names, open_template, open_tokenizer
 
-    folder = _folder(name)
-    place = tokenizer if tokenizer is not None else folder
-    ids_of = None if folder is None else load_tokenizer(folder)
-    if tokenizer is not None:
-        ids_of = open_tokenizer(tokenizer)
-    chosen: ChatTemplate | None
-    if folder is None or template is not None:
-        home = place if place is not None and place.is_dir() else None
-        chosen = open_template(template or name, folder=home, tokenizer=ids_of)
+    ids_of = None if tokenizer is None else open_tokenizer(tokenizer)
+    if name in format_names() or name.endswith((".jinja", ".gotmpl")):
+        home = tokenizer if tokenizer is not None and tokenizer.is_dir() else None
+        chosen: ChatTemplate | None = open_template(template or name, folder=home, tokenizer=ids_of)
     else:
-        chosen = load_template(folder, ids_of)
+        parts = text_of(name, template=template)
+        chosen, ids_of = parts.template, ids_of or parts.tokenizer
     if chosen is None:
         raise TemplateError(
             "this model has no chat template",
-            where=str(folder),
+            where=name,
             remedy=f"choose a format with --template: {', '.join(format_names())}",
         )
     return (chosen if given.now is None else chosen.at(given.now)), ids_of
-
-
-def _folder(name: str) -> Path | None:
-    """The folder that a name means; None for a format or a file."""
-    from puna.source import builtin_names, resolve
-
-    if name in builtin_names():
-        return resolve(name).path
-    path = Path(name).expanduser()
-    return path if path.is_dir() else None
 
 
 def _ask(messages: Any) -> bool:

@@ -13,6 +13,7 @@ from puna.cli.show import bars, out, print_json
 from puna.errors import PunaError, SourceError
 
 if TYPE_CHECKING:
+    from puna.reading import Description
     from puna.source import Source
 
 
@@ -107,14 +108,15 @@ def _of_source(source: Source) -> dict[str, Any]:
         }
         for name in names
     ]
+    opened, facts_of_kind = _architecture(source)
     facts: dict[str, Any] = {
         "kind": source.kind,
         "path": str(source.path),
         "revision": source.revision,
-        "license": source.license or find_license(folder, {}),
         "bytes": sum(file["bytes"] for file in files) or source.path.stat().st_size,
         "files": files,
-        **_architecture(source),
+        "license": source.license or find_license(folder, opened.config if opened else {}),
+        **facts_of_kind,
     }
     if source.ollama:
         facts["ollama"] = {
@@ -127,20 +129,21 @@ def _of_source(source: Source) -> dict[str, Any]:
     return facts
 
 
-def _architecture(source: Source) -> dict[str, Any]:
-    from puna.families import open_config, read_config
+def _architecture(source: Source) -> tuple[Description | None, dict[str, Any]]:
+    from puna.reading import describe
     from puna.source import read_json
     from puna.spec import count_parameters
 
     adapter = source.path / "adapter_config.json"
     if adapter.is_file() and not (source.path / "config.json").is_file():
         config = read_json(adapter, what="config")
-        return {"family": "adapter", "base": config.get("base_model_name_or_path")}
+        return None, {"family": "adapter", "base": config.get("base_model_name_or_path")}
     try:
-        spec = read_config(open_config(source.path)[0])
+        opened = describe(source)
     except PunaError as error:
-        return {"cannot_open": error.what}
-    return {
+        return None, {"cannot_open": error.what}
+    spec = opened.spec
+    return opened, {
         "family": spec.family,
         "parameters": count_parameters(spec),
         "layers": len(spec.layers),

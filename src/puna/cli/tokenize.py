@@ -123,7 +123,8 @@ def _given(text: str | None) -> str:
 def _place(path: str) -> Path:
     from puna.source import builtin_names, resolve
 
-    return resolve(path).path if path in builtin_names() else Path(path).expanduser()
+    place = Path(path).expanduser()
+    return place if path not in builtin_names() and place.exists() else resolve(path).path
 
 
 def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
