@@ -111,7 +111,7 @@ def test_what_people_see(capsys: Capture) -> None:
 
 
 def test_refusals(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert "no file or folder 'nope'" in refused(capsys, "nope", "x")
+    assert "there is no model 'nope'" in refused(capsys, "nope", "x")
     assert "holds no tokenizer" in refused(capsys, str(tmp_path), "x")
     assert "no id 99999" in refused(capsys, "cria", "99999", "--decode")
     assert "is no list of ids" in refused(capsys, "cria", "1;2", "--decode")

@@ -15,7 +15,7 @@ from rich.text import Text
 from puna.cli.show import note, out, print_json
 
 if TYPE_CHECKING:
-    from puna.text import ChatTemplate, Tokenizer
+    from puna.text import ChatTemplate, TextParts, Tokenizer
 
 
 @Parameter(name="*")
@@ -122,7 +122,6 @@ def _opened(
 ) -> tuple[ChatTemplate, Tokenizer | None]:
     """The template, and the tokenizer if there is one."""
     from puna.errors import TemplateError
-    from puna.reading import text_of
     from puna.text import format_names, open_template, open_tokenizer
 
     ids_of = None if tokenizer is None else open_tokenizer(tokenizer)
@@ -130,7 +129,7 @@ def _opened(
         home = tokenizer if tokenizer is not None and tokenizer.is_dir() else None
         chosen: ChatTemplate | None = open_template(template or name, folder=home, tokenizer=ids_of)
     else:
-        parts = text_of(name, template=template)
+        parts = _text_of(name, template)
         chosen, ids_of = parts.template, ids_of or parts.tokenizer
     if chosen is None:
         raise TemplateError(
@@ -139,6 +138,19 @@ def _opened(
             remedy=f"choose a format with --template: {', '.join(format_names())}",
         )
     return (chosen if given.now is None else chosen.at(given.now)), ids_of
+
+
+def _text_of(name: str, template: str | None) -> TextParts:
+    from puna.errors import SourceError
+    from puna.reading import text_of
+    from puna.text import open_template
+
+    try:
+        return text_of(name, template=template)
+    except SourceError:
+        if "/" not in name and not Path(name).exists():
+            open_template(name, folder=None, tokenizer=None)  # says which formats there are
+        raise
 
 
 def _ask(messages: Any) -> bool:
