@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-_SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_REST = r"[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_GPT_4 = f"{_SUFFIX}|{_REST}"
-_WORDS = ("words",)
-_DIGIT = ("digits", True)
+from puna.text.pretokenizer import Digits, Punctuation, Split, Step, Words
+from puna.text.pretokenizers import pretokenizer
 
-Step = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """One name: the steps it stands for, its normalizer, and whether whole pieces skip merges."""
-
-    name: str
-    steps: tuple[Step, ...]
-    normalizer: str | None = None
-    whole: bool = False
-
-
-_RULES = (
-    _Rule("gpt-2", (_WORDS,)),
-    _Rule("olmo", (_WORDS,), "NFC"),
-    _Rule("smollm", (_DIGIT, _WORDS)),
-    _Rule("command-r", (_DIGIT, _WORDS), "NFC"),
-    _Rule(
-        "falcon",
-        (("punctuation",), _WORDS, ("digits", False), ("split", "[0-9][0-9][0-9]")),
-    ),
-    _Rule("llama-bpe", (("split", _GPT_4.replace("DIGITS", r"\p{N}{1,3}")),), whole=True),
-    _Rule("smaug-bpe", (("split", _GPT_4.replace("DIGITS", r"\p{N}{1,3}")),)),
-    _Rule("qwen2", (("split", _GPT_4.replace("DIGITS", r"\p{N}")),), "NFC"),
-    _Rule("hunyuan", (("split", _GPT_4.replace("DIGITS", r"\p{N}")),)),
-    _Rule("bloom", (("split", " ?[^(\\s|[.,!?…。，、।۔،])]+"),)),
+# Names that llama.cpp has too, in the order in which they are tried.
+_NAMES = (
+    *("gpt-2", "olmo", "smollm", "command-r", "falcon", "llama-bpe", "smaug-bpe", "qwen2"),
+    *("hunyuan", "bloom", "gpt-4o", "tekken", "deepseek-llm", "deepseek-coder", "deepseek-v3"),
+    *("viking", "superbpe", "seed-coder", "bailingmoe"),
 )
+_RULES = {name: pretokenizer(name, "") for name in _NAMES}
 
 
 def pre_name(definition: Mapping[str, Any]) -> str | None:
@@ -50,9 +25,9 @@ def pre_name(definition: Mapping[str, Any]) -> str | None:
     steps = tuple(_steps(definition.get("pre_tokenizer") or {}))
     normalizer = _normalizer(definition.get("normalizer") or {})
     whole = definition["model"].get("ignore_merges") is True
-    for rule in _RULES:
+    for name, rule in _RULES.items():
         if (rule.steps, rule.normalizer, rule.whole) == (steps, normalizer, whole):
-            return rule.name
+            return name
     return None
 
 
@@ -63,21 +38,22 @@ def _normalizer(entry: Mapping[str, Any]) -> str | None:
     return entry.get("type")
 
 
-def _steps(entry: Mapping[str, Any]) -> Iterator[Step]:
-    kind = entry.get("type")
-    if kind == "Sequence":
-        for part in entry["pretokenizers"]:
-            yield from _steps(part)
-    elif kind == "ByteLevel":
-        if entry.get("add_prefix_space"):
-            yield ("a space before the text",)
-        if entry.get("use_regex", True):
-            yield _WORDS
-    elif kind == "Digits":
-        yield ("digits", entry.get("individual_digits") is True)
-    elif kind == "Punctuation":
-        yield ("punctuation",) if entry.get("behavior") == "Contiguous" else (str(entry),)
-    elif kind == "Split" and entry.get("behavior") == "Isolated" and not entry.get("invert"):
-        yield ("split", next(iter(entry["pattern"].values())))
-    elif kind:
-        yield (str(entry),)
+def _steps(entry: Mapping[str, Any]) -> Iterator[Step | str]:
+    """Yield the steps of a pre-tokenizer; one that no record has comes as text."""
+    match entry:
+        case {"type": "Sequence"}:
+            for part in entry["pretokenizers"]:
+                yield from _steps(part)
+        case {"type": "ByteLevel"}:
+            if entry.get("add_prefix_space"):
+                yield "a space before the text"
+            if entry.get("use_regex", True):
+                yield Words()
+        case {"type": "Digits"}:
+            yield Digits(entry.get("individual_digits") is True)
+        case {"type": "Punctuation", "behavior": "Contiguous"}:
+            yield Punctuation()
+        case {"type": "Split", "behavior": "Isolated"} if not entry.get("invert"):
+            yield Split(next(iter(entry["pattern"].values())))
+        case {"type": _}:
+            yield str(entry)
