@@ -16,10 +16,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from openai import OpenAI
+from openai import OpenAI, OpenAIError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text as Styled
 
 from puna import LanguageModel, load
 from puna.errors import PunaError
@@ -280,8 +281,8 @@ def adapter_size(folder: Path) -> int:
 if __name__ == "__main__":
     try:
         main()
-    except PunaError as error:
-        console.print(f"[bold red]error:[/] {error}", soft_wrap=True)
+    except (PunaError, OpenAIError) as error:
+        console.print(Styled("error: ", style="bold red") + Styled(str(error)), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

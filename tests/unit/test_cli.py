@@ -285,6 +285,24 @@ def test_ctrl_c_while_tuning_and_then_resume(data: Path, tmp_path: Path) -> None
     assert 0 < steps < 400
 
 
+def test_ctrl_c_while_tuning_saves_the_step(data: Path, tmp_path: Path) -> None:
+    out, more = tmp_path / "run", ["--epochs", "300", "--save-every", "1000"]
+    process = subprocess.Popen(
+        [*PUNA, "tune", "cria", str(data), "--out", str(out), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = process.stderr.readline()  # the counts of the data, just before the first step
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    said += process.communicate()[1]
+    assert process.returncode == 130, said
+    assert "stopping after this step" in said
+    assert json.loads((out / "state" / "state.json").read_text())["step"] > 0
+
+
 def test_ctrl_c_at_any_moment_shows_no_traceback() -> None:
     for delay in (0.05, 0.15, 0.3, 0.6, 1.0, 1.5):
         process = subprocess.Popen(

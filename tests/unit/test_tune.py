@@ -170,7 +170,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path: Path
     assert all(map(math.isfinite, losses))
 
 
-@pytest.mark.parametrize("damage", ["cut", "json", "other", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "json", "other", "gone", "short"])
 def test_a_damaged_state_is_an_error(tmp_path: Path, damage: str) -> None:
     settings = Settings(epochs=1, batch_size=8)
     train(learning(), rows(), settings, state=tmp_path)
@@ -183,7 +183,9 @@ def test_a_damaged_state_is_an_error(tmp_path: Path, damage: str) -> None:
         (tmp_path / "state.json").write_text("{")
     else:
         body = json.loads((tmp_path / "state.json").read_text())
-        del body["losses"]
+        body["losses"] = body["losses"][:-1]
+        if damage == "other":
+            del body["losses"]
         (tmp_path / "state.json").write_text(json.dumps(body))
     with pytest.raises(PunaError):
         train(learning(), rows(), settings, state=tmp_path)

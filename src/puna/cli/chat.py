@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from puna.cli.opening import TEXT, Opening, Sampling
-from puna.cli.show import note, out, print_json
+from puna.cli.show import err, note, out, print_json, say
 
 if TYPE_CHECKING:
     from puna.generate import LanguageModel, Options
@@ -59,7 +59,9 @@ def chat_command(
     text = sys.stdin.read() if message == "-" else message
     messages = [*start, {"role": "user", "content": text}]
     if json:
-        print_json(asdict(lm.chat(messages, options)))
+        with err.status("answering"):
+            done = lm.chat(messages, options)
+        print_json(asdict(done))
     else:
         _answer(lm, messages, options)
 
@@ -98,8 +100,7 @@ def _answer(
         out.print(Text("model ", style="bold green"), end="")
     said = []
     for text in lm.chat_stream(messages, options):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        say(text)
         said.append(text)
-    sys.stdout.write("\n")
+    say("\n")
     return "".join(said)

@@ -40,20 +40,18 @@ def eval_command(
     json
         Print the report as one JSON object.
     """
-    from puna.jobs import check_page, evaluate_file, report_page
+    from puna.evaluate import evaluate, read_task
+    from puna.jobs import check_page, report_page
 
+    rows = read_task(task)
     if html:
         check_page(html)
     lm = (opening or Opening()).open(model)
     with bars() as bar:
         update = bar("scoring", "rows")
         update(0)
-        report = evaluate_file(
-            lm,
-            task,
-            subject=model,
-            max_tokens=max_tokens,
-            on_progress=update,
+        report = evaluate(
+            lm, rows, subject=model, max_tokens=max_tokens, batch=8, on_progress=update
         )
     if json:
         print_json(report.to_json())

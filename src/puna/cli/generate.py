@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from puna.cli.opening import TEXT, Opening, Sampling
-from puna.cli.show import print_json
+from puna.cli.show import err, print_json, say
 
 
 def generate_command(
@@ -36,10 +35,10 @@ def generate_command(
     lm = (opening or Opening()).open(model)
     options = Options(**asdict(sampling or Sampling()))
     if json:
-        done = lm.generate(prompt, options)
+        with err.status("generating"):
+            done = lm.generate(prompt, options)
         print_json(asdict(done))
         return
     for text in lm.stream(prompt, options):
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        say(text)
+    say("\n")

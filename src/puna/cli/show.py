@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -48,6 +49,18 @@ def prepare_streams() -> None:
 
 out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False)
+
+
+# What a terminal would obey: a model's words, or a file's, must not move its cursor.
+_ORDERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def say(text: str) -> None:
+    """Write a model's words to stdout at once; on a terminal without what it would obey."""
+    sys.stdout.write(
+        _ORDERS.sub("\N{REPLACEMENT CHARACTER}", text) if sys.stdout.isatty() else text
+    )
+    sys.stdout.flush()
 
 
 def fail(message: str) -> None:

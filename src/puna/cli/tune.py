@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from cyclopts import Parameter
 from puna.cli.show import bars, note, out, print_json
 
 if TYPE_CHECKING:
-    from puna.tune import Step
+    from types import FrameType
+
+    from puna.jobs import Tuned
+    from puna.tune import Settings, Step
 
 
 @Parameter(name="*")
@@ -41,6 +45,19 @@ class Training:
     "Steps between checkpoints; what was done since the last one is lost by a kill."
     micro_tokens: int = 8192
     "Tokens that run at once: less takes less memory, and changes nothing else."
+
+    def settings(self) -> Settings:
+        """Return what the training loop reads."""
+        from puna.tune import Settings
+
+        return Settings(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            seed=self.seed,
+            save_every=self.save_every,
+            micro_tokens=self.micro_tokens,
+        )
 
 
 def tune_command(
@@ -79,19 +96,11 @@ def tune_command(
     json
         Print one JSON object when done.
     """
-    from puna.jobs import Lora, open_base, tune
-    from puna.tune import Settings
+    from puna.jobs import Lora, check_out, open_base, tune
 
     how = training or Training()
-    lora = Lora(how.rank, how.alpha, how.dropout, how.targets)
-    settings = Settings(
-        epochs=how.epochs,
-        batch_size=how.batch_size,
-        learning_rate=how.learning_rate,
-        seed=how.seed,
-        save_every=how.save_every,
-        micro_tokens=how.micro_tokens,
-    )
+    lora, settings = Lora(how.rank, how.alpha, how.dropout, how.targets), how.settings()
+    check_out(out_folder, resume=resume)
     with bars() as bar:
         base = open_base(
             model,
@@ -107,7 +116,7 @@ def tune_command(
         f"{len(base.examples)} examples, {base.tokens:,} tokens, of which {base.learned:,} "
         f"are learned, {settings.epochs} times"
     )
-    with bars() as bar, _hint_at_resume():
+    with bars() as bar, _ctrl_c() as stop:
         update = bar("tuning", "steps")
 
         def show(step: Step) -> None:
@@ -115,30 +124,46 @@ def tune_command(
             update(step.step, step.steps, remark)
 
         update(0)
-        done = tune(base, out_folder, lora=lora, settings=settings, resume=resume, on_step=show)
-    if json:
-        print_json(
-            {
-                "adapter": str(done.adapter),
-                "steps": len(done.losses),
-                "first_loss": done.losses[0],
-                "last_loss": done.losses[-1],
-                "seconds": round(done.seconds, 3),
-            }
+        done = tune(
+            base,
+            out_folder,
+            lora=lora,
+            settings=settings,
+            resume=resume,
+            on_step=show,
+            stop=stop,
         )
+    _print(model, done, json=json)
+
+
+def _print(model: str, done: Tuned, *, json: bool) -> None:
+    first, last, steps = done.losses[0], done.losses[-1], len(done.losses)
+    if json:
+        facts = {"adapter": str(done.adapter), "steps": steps}
+        seconds = round(done.seconds, 3)
+        print_json({**facts, "first_loss": first, "last_loss": last, "seconds": seconds})
         return
-    out.print(
-        f"loss {done.losses[0]:.3f} → {done.losses[-1]:.3f} in {len(done.losses)} steps, "
-        f"{done.seconds:.0f} s"
-    )
+    out.print(f"loss {first:.3f} → {last:.3f} in {steps} steps, {done.seconds:.0f} s")
     out.print(f"adapter: {done.adapter}", soft_wrap=True)
     out.print(f"try: puna chat {model} --adapter {done.adapter}", style="dim", soft_wrap=True)
 
 
 @contextmanager
-def _hint_at_resume() -> Iterator[None]:
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C end the run after the step it is in, and the second at once."""
+    pressed: list[int] = []
+
+    def press(number: int, frame: FrameType | None) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        note("stopping after this step, which is saved; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, press)
     try:
-        yield
+        yield lambda: bool(pressed)
     except KeyboardInterrupt:
-        note("the same command with --resume goes on from the last checkpoint")
+        note("the same command with --resume goes on")
         raise
+    finally:
+        signal.signal(signal.SIGINT, before)

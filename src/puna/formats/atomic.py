@@ -47,7 +47,7 @@ def write_atomic(path: Path, chunks: bytes | Iterable[bytes | memoryview]) -> No
 
 
 def check_writable(path: Path) -> None:
-    """Write nothing, but make sure that `write_atomic` could begin; the folder is made.
+    """Find out whether `write_atomic` could begin; nothing stays behind.
 
     Raises:
         StorageError: a folder stands at `path`, or the folder it is to lie in cannot be written.
@@ -57,10 +57,13 @@ def check_writable(path: Path) -> None:
             f"cannot write {str(path)!r:.120}: it is a folder", remedy="give the name of a file"
         )
     try:
+        made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary, handle = _open_beside(path)
         os.close(handle)
         temporary.unlink(missing_ok=True)
+        for folder in made:
+            folder.rmdir()
     except OSError as error:
         raise StorageError(
             f"cannot write into {str(path.parent)!r:.120}: {error.strerror or error}",

@@ -1,17 +1,17 @@
 """Whole jobs, as the command line and the examples call them."""
 
-from puna.jobs.evaluate import check_page, evaluate_file, report_page
 from puna.jobs.keys import server_key
 from puna.jobs.merge import Merged, merge_adapter
-from puna.jobs.tune import Lora, Opened, Tuned, open_base, tune
+from puna.jobs.pages import check_page, report_page
+from puna.jobs.tune import Lora, Opened, Tuned, check_out, open_base, tune
 
 __all__ = [
     "Lora",
     "Merged",
     "Opened",
     "Tuned",
+    "check_out",
     "check_page",
-    "evaluate_file",
     "merge_adapter",
     "open_base",
     "report_page",

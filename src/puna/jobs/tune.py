@@ -96,6 +96,21 @@ def open_base(
     return Opened(parts.source.name, parts, examples, tokens, learned)
 
 
+def check_out(out: Path, *, resume: bool) -> None:
+    """See that a run can be kept in a folder, before any work is done.
+
+    Raises:
+        UsageError: it holds a run and `resume` is not set.
+        StorageError: it cannot be written.
+    """
+    if has_checkpoint(out / "state") and not resume:
+        raise UsageError(
+            f"{out} holds a run already",
+            remedy="pass --resume to go on with it, or choose another folder",
+        )
+    check_writable(out / "run.json")
+
+
 def tune(
     base: Opened,
     out: Path,
@@ -104,6 +119,7 @@ def tune(
     settings: Settings | None = None,
     resume: bool = False,
     on_step: Callable[[Step], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Tuned:
     """Tune a LoRA adapter and write it to `out`/adapter.
 
@@ -113,30 +129,18 @@ def tune(
         lora, settings: the shape of the adapter, and how to train.
         resume: go on with the run that is in `out`; without one, begin.
         on_step: called after every step.
+        stop: asked after every step whether to end there; the step is saved first.
 
     Raises:
         UsageError: `out` holds a run and `resume` is not set, or a run of other data or settings.
         StorageError: `out` cannot be written; found before the first step.
         AdapterError, DataError, StorageError: as `attach` and `train`.
+        KeyboardInterrupt: `stop` said so.
     """
     lora, settings = lora or Lora(), settings or Settings()
-    state, began = out / "state", time.perf_counter()
-    if has_checkpoint(state) and not resume:
-        raise UsageError(
-            f"{out} holds a run already",
-            remedy="pass --resume to go on with it, or choose another folder",
-        )
-    check_writable(out / "run.json")
-    parts = base.parts
-    slot = attach(
-        parts.model,
-        parts.table,
-        rank=lora.rank,
-        alpha=lora.alpha,
-        targets=lora.targets,
-        dropout=lora.dropout,
-        seed=settings.seed,
-    )
+    check_out(out, resume=resume)
+    began, parts = time.perf_counter(), base.parts
+    slot = attach(parts.model, parts.table, seed=settings.seed, **asdict(lora))
     about = {"model": base.name, "dtype": str(parts.model.dtype), **_plain(asdict(lora))}
     parts.model.train()
     losses = train(
@@ -144,9 +148,10 @@ def tune(
         base.examples,
         settings,
         rows=Rows(slot),
-        state=state,
+        state=out / "state",
         about=about,
         on_step=on_step,
+        stop=stop,
     )
     parts.model.eval()
     adapter = out / "adapter"
@@ -154,21 +159,23 @@ def tune(
         save_tokenizer(parts.text.tokenizer, adapter)
         save_template(parts.text.template, adapter)
     write_adapter(adapter, parts.model, slot, parts.table, base=base.name)
-    seconds = time.perf_counter() - began
-    run = {
-        **about,
-        **_plain(asdict(settings)),
+    done = Tuned(adapter, losses, time.perf_counter() - began)
+    record = {**about, **_plain(asdict(settings)), **_record(base, done)}
+    write_atomic(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+    return done
+
+
+def _record(base: Opened, done: Tuned) -> dict[str, object]:
+    return {
         "examples": len(base.examples),
         "tokens": base.tokens,
         "learned_tokens": base.learned,
         "data_sha256": fingerprint(base.examples),
-        "seconds": round(seconds, 3),
+        "seconds": round(done.seconds, 3),
         "puna": puna.__version__,
         "torch": torch.__version__,
-        "losses": losses,
+        "losses": done.losses,
     }
-    write_atomic(out / "run.json", (json.dumps(run, indent=2) + "\n").encode())
-    return Tuned(adapter, losses, seconds)
 
 
 def _plain(values: dict[str, object]) -> dict[str, object]:

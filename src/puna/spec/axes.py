@@ -93,6 +93,8 @@ class Rope:
     def __post_init__(self) -> None:
         _require(self.dims > 0 and self.dims % 2 == 0, f"rotary dims must be even, not {self.dims}")
         _require(self.theta > 0, f"rope theta must be positive, not {self.theta}")
+        if isinstance(self.scaling, DynamicScaling):
+            _require(self.dims > 2, "dynamic rope scaling needs more than two dims")
         if isinstance(self.scaling, LongRopeScaling):
             sizes = {len(self.scaling.short), len(self.scaling.long)}
             _require(sizes == {self.dims // 2}, "longrope needs one divisor for each frequency")

@@ -43,7 +43,7 @@ def save(folder: Path, progress: Progress, tensors: Mapping[str, Tensor]) -> Non
     Raises:
         StorageError: the disk did not take it; the state before is still there.
     """
-    name = f"step-{progress.step:08d}.safetensors"
+    name = _tensors_of(progress.step)
     shapes = {key: (t.dtype, tuple(t.shape)) for key, t in tensors.items()}
     save_tensors(folder / name, shapes, tensors.items())
     body = {**asdict(progress), "tensors": name}
@@ -51,6 +51,10 @@ def save(folder: Path, progress: Progress, tensors: Mapping[str, Tensor]) -> Non
     for old in folder.glob("step-*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
+
+
+def _tensors_of(step: int) -> str:
+    return f"step-{step:08d}.safetensors"
 
 
 def load(folder: Path, run: Mapping[str, Any]) -> tuple[Progress, dict[str, Tensor]]:
@@ -65,6 +69,8 @@ def load(folder: Path, run: Mapping[str, Any]) -> tuple[Progress, dict[str, Tens
         progress = Progress(int(body["step"]), tuple(map(float, body["losses"])), body["run"])
         name = Path(str(body["tensors"])).name
         saved = dict(progress.run)
+        if progress.step != len(progress.losses) or name != _tensors_of(progress.step):
+            raise ValueError("its step, losses and tensors do not belong together")
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(
             f"the state of the run is damaged: {error}",

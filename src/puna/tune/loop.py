@@ -45,6 +45,7 @@ def train(
     state: Path | None = None,
     about: Mapping[str, Any] | None = None,
     on_step: Callable[[Step], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> tuple[float, ...]:
     """Train the parameters that require a gradient, and return the loss of every step.
 
@@ -57,8 +58,10 @@ def train(
             bit, that it would have reached without the break (on the same machine and threads).
         about: what else must be the same for a run to go on, as JSON values.
         on_step: called after every step.
+        stop: asked after every step whether to end there; the step is saved first.
 
     Raises:
+        KeyboardInterrupt: `stop` said so.
         UsageError: nothing to train, or a saved run of other data or settings.
         DataError: a loss that is not finite; the last checkpoint is kept.
         StorageError: a checkpoint could not be written.
@@ -89,13 +92,17 @@ def train(
             )
         losses.append(loss)
         done = len(losses)
-        if state is not None and (done % settings.save_every == 0 or done == steps):
+        stopped = stop is not None and done < steps and stop()
+        due = done % settings.save_every == 0 or done == steps or stopped
+        if state is not None and due:
             saved = checkpoint.Progress(done, tuple(losses), run)
             checkpoint.save(state, saved, checkpoint.pack(parameters, optimizer))
         if on_step:
             tokens = sum(len(example.ids) for example in picked)
             seconds = time.perf_counter() - began
             on_step(Step(done, steps, loss, gradient, rate, tokens, seconds))
+        if stopped:
+            raise KeyboardInterrupt
     return tuple(losses)
 
 
