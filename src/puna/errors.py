@@ -17,6 +17,8 @@ PunaError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class PunaError(Exception):
     """What went wrong, where, and what to do about it.
@@ -24,14 +26,16 @@ class PunaError(Exception):
     Args:
         what: one sentence that names the thing at fault.
         where: file, line, tensor or key; omitted when `what` already says it.
-        remedy: the next step for the user.
+        remedy: the next step for the user; without one, the `usual` of its kind.
     """
+
+    usual: ClassVar[str | None] = None
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.remedy = remedy
+        self.remedy = remedy or self.usual
 
     def __str__(self) -> str:
         lines = [" ".join(self.what.split())]
@@ -49,33 +53,49 @@ class UsageError(PunaError):
 class SourceError(PunaError):
     """No model, file or built-in name there."""
 
+    usual = "look at the name; puna list shows what is here"
+
 
 class FormatError(PunaError):
     """Bytes that are not what they claim to be."""
+
+    usual = "get the file again from where it came from"
 
 
 class ConfigError(PunaError):
     """A config.json that cannot be read exactly."""
 
+    usual = "correct config.json, or get it again"
+
 
 class WeightsError(PunaError):
     """Tensors missing, left over or of the wrong shape."""
+
+    usual = "get config and weights again, of one revision"
 
 
 class TokenizerError(PunaError):
     """A tokenizer that cannot be read or is not there."""
 
+    usual = "get the tokenizer's files again, of one revision"
+
 
 class TemplateError(PunaError):
     """A chat template that is absent, unsafe, endless or wrong."""
+
+    usual = "correct the template, or choose another with --template"
 
 
 class AdapterError(PunaError):
     """An adapter that does not fit its base."""
 
+    usual = "use a LoRA adapter that was trained on this base"
+
 
 class DataError(PunaError):
     """A data set row that cannot be used."""
+
+    usual = "correct the row"
 
 
 class ContextError(PunaError):
@@ -97,6 +117,8 @@ class ContextError(PunaError):
 
 class StorageError(PunaError):
     """A write that did not reach the disk; the old file is still there."""
+
+    usual = "free some space, or choose another folder"
 
 
 class ServeError(PunaError):

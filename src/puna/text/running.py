@@ -51,6 +51,7 @@ def rendered(program: Program, scene: Scene, name: str) -> Run:
         raise TemplateError(
             f"the chat template refuses this conversation: {short(exc)}",
             where=_place(program, name, exc),
+            remedy="change the messages; the template says what it takes",
         ) from None
     except RecursionError as exc:
         raise _refused("it calls itself without end", _place(program, name, exc)) from None
