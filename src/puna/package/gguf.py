@@ -18,7 +18,8 @@ from puna.families import (
     config_of,
     gguf_metadata,
     gguf_names,
-    gguf_rope_table,
+    gguf_notes,
+    gguf_tables,
     read_config,
 )
 from puna.formats import Typed
@@ -39,7 +40,6 @@ GGUF_TYPES = {
     "q4_1": ("Q4_1", 3),
     "q4_0": ("Q4_0", 2),
 }
-_ROPE_TABLE = "rope_freqs.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,16 @@ def export_gguf(
     format_, number = GGUF_TYPES[kind]
     metadata = gguf_metadata(parts.spec) | _general(parts, number)
     plan = plan_gguf(parts.model, gguf_names(parts.spec), format_)
-    table = gguf_rope_table(parts.spec)
-    extra = {} if table is None else {_ROPE_TABLE: torch.tensor(table, dtype=torch.float32)}
-    _check(parts.spec, metadata, plan, table)
+    tables = gguf_tables(parts.spec)
+    extra = {name: torch.tensor(table, dtype=torch.float32) for name, table in tables.items()}
+    _check(parts.spec, metadata, plan, tables)
     text = _text(parts)
     metadata |= text.keys
     size = save_gguf(path, parts.model, plan, metadata, extra=extra, progress=progress)
     types: Counter[str] = Counter()
     for planned in plan.values():
         types[planned.kind] += prod(planned.shape)
-    notes = (*_notes(parts.spec), *_fallback(types, format_), *text.notes)
+    notes = (*gguf_notes(parts.spec), *_fallback(types, format_), *text.notes)
     return Exported(path, size, dict(types.most_common()), notes)
 
 
@@ -121,27 +121,18 @@ def _check(
     spec: ModelSpec,
     metadata: Mapping[str, Typed],
     plan: Mapping[str, Planned],
-    table: list[float] | None,
+    tables: Mapping[str, list[float]],
 ) -> None:
     """Read back what is about to be written, numbers rounded as the file rounds them."""
     plain = {key: _stored(kind, value) for key, (kind, value) in metadata.items()}
+    rounded = {n: [_stored("f32", value) for value in table] for n, table in tables.items()}
     shapes = {name: planned.shape for name, planned in plan.items()}
-    rounded = None if table is None else [_stored("f32", value) for value in table]
+    shapes |= {name: (len(table),) for name, table in tables.items()}
     check_same(spec, read_config(config_of(plain, shapes, rounded)))
 
 
 def _stored(kind: str, value: Any) -> Any:
     return struct.unpack("<f", struct.pack("<f", value))[0] if kind == "f32" else value
-
-
-def _notes(spec: ModelSpec) -> list[str]:
-    window = spec.layers[0].mixer.window
-    if spec.family in ("mistral", "mixtral") and window is not None and window < spec.context:
-        return [
-            f"llama.cpp computes this architecture without its window of {window} tokens: "
-            "longer texts come out differently there"
-        ]
-    return []
 
 
 def _fallback(types: Mapping[str, int], wanted: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -11,13 +11,17 @@ from math import prod
 import torch
 from torch import Tensor
 
+from puna.errors import WeightsError
 from puna.formats import GGML_TYPES, Gguf, TensorRef
 from puna.quant import PLAIN, dequantize
 from puna.weights.entry import Entry, keep
+from puna.weights.layout import join_halves
 from puna.weights.read import MappedFile, release
 
 # All experts of a layer in one tensor.
 _STACKED = re.compile(r"(.+)_exps\.(weight|bias)")
+# The map from a latent to keys and values, in two tensors.
+_HALF = re.compile(r"(blk\.\d+\.attn)_([kv])_b\.weight")
 # What quantized weights are unpacked to unless another dtype is asked for.
 UNPACKED = torch.bfloat16
 
@@ -36,6 +40,9 @@ class GgufWeights:
 
     def entries(self, dtype: torch.dtype) -> Iterator[Entry]:
         """Yield every tensor in the order of the files; blocks are unpacked to `dtype`."""
+        return _join_halves(self._stored(dtype))
+
+    def _stored(self, dtype: torch.dtype) -> Iterator[Entry]:
         maps = {file: MappedFile(file) for file in self.found.files}
         ordered = sorted(_apart(self.found), key=lambda item: (item[1].file, item[1].span))
         for name, ref in ordered:
@@ -49,6 +56,50 @@ class GgufWeights:
                 tensor = dequantize(raw, ref.dtype, ref.shape, dtype)
                 release(raw)
                 yield Entry(name, ref.file, size, tensor, keep)
+
+
+def _join_halves(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Pass entries on, two halves of a latent's map as the one tensor that they were cut from."""
+    waiting: dict[str, Entry] = {}
+    for entry in entries:
+        match = _HALF.fullmatch(entry.name)
+        if match is None:
+            yield entry
+        elif match[1] not in waiting:
+            waiting[match[1]] = entry
+        else:
+            keys, values = sorted((entry, waiting.pop(match[1])), key=lambda half: half.name)
+            yield _joined(f"{match[1]}_kv_b.weight", keys, values)
+    for stem, entry in waiting.items():
+        (missing,) = {f"{stem}_{letter}_b.weight" for letter in "kv"} - {entry.name}
+        raise WeightsError(
+            f"tensor {missing!r:.120} is missing",
+            where=str(entry.file),
+            remedy="download or convert the model again",
+        )
+
+
+def _joined(name: str, keys: Entry, values: Entry) -> Entry:
+    k, v = keys.tensor, values.tensor
+    fits = (
+        isinstance(k, Tensor)
+        and isinstance(v, Tensor)
+        and k.ndim == v.ndim == 3
+        and (k.shape[0], k.shape[1]) == (v.shape[0], v.shape[2])
+        and k.dtype.is_floating_point
+        and v.dtype.is_floating_point
+    )
+    if not fits:
+        raise WeightsError(
+            f"tensors {keys.name!r:.120} {list(k.shape)} and {values.name!r:.120} "
+            f"{list(v.shape)} are no two halves of one map",
+            where=str(keys.file),
+            remedy="download or convert the model again",
+        )
+    whole = join_halves(k, v)  # type: ignore[arg-type]
+    keys.release()
+    values.release()
+    return replace(keys, name=name, size=keys.size + values.size, tensor=whole, release=keep)
 
 
 def _view(raw: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
