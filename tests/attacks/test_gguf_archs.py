@@ -181,6 +181,13 @@ def test_one_list_of_factors_alone() -> None:
         read("phi3", metadata("phi3"), shapes, {"rope_factors_long.weight": [1.0] * 4})
 
 
+def test_a_correction_of_unknown_scores() -> None:
+    values = {k: v for k, v in metadata("deepseek2").items() if k != "expert_gating_func"}
+    with pytest.raises(ConfigError, match="does not say what scores"):
+        read("deepseek2", values, {"blk.1.exp_probs_b.bias": (8,)})
+    assert read("deepseek2", values).family == "deepseek_v2"
+
+
 def halves(path: Path, **tensors: tuple[int, ...]) -> None:
     """Write a file that holds two halves of a latent's map, and hardly anything else."""
     writer = GGUFWriter(path, "deepseek2")

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from puna.loading import Parts, load_parts
 from puna.package import export_safetensors
 from puna.spec import MoE
-from tests.unit.test_gguf_models import Config, logits, model_of, parameters
+from tests.unit.gguf_forms import Config, logits, model_of, parameters
 
 Tensors = dict[str, np.ndarray]
 MXFP4 = gguf.GGMLQuantizationType.MXFP4

@@ -27,7 +27,7 @@ from puna.loading import Parts
 from puna.source import find_license
 from puna.spec import ModelSpec
 from puna.text import GgufText, gguf_text, gguf_text_again
-from puna.weights import Planned, plan_gguf, save_gguf
+from puna.weights import plan_gguf, save_gguf
 
 # Formats by the names of the command line, with the number llama.cpp has for a file of each.
 GGUF_TYPES = {
@@ -83,19 +83,36 @@ def export_gguf(
     if parts.adapter is not None:
         raise UsageError("a GGUF file holds no adapter", remedy="merge the adapter first")
     format_, number = GGUF_TYPES[kind]
-    metadata = gguf_metadata(parts.spec) | _general(parts, number)
     plan = plan_gguf(parts.model, gguf_names(parts.spec), format_)
+    metadata = describe_gguf(parts.spec, {name: planned.shape for name, planned in plan.items()})
     tables = gguf_tables(parts.spec)
     extra = {name: torch.tensor(table, dtype=torch.float32) for name, table in tables.items()}
-    _check(parts.spec, metadata, plan, tables)
     text = _text(parts)
-    metadata |= text.keys
+    metadata |= _general(parts, number) | text.keys
     size = save_gguf(path, parts.model, plan, metadata, extra=extra, progress=progress)
     types: Counter[str] = Counter()
     for planned in plan.values():
         types[planned.kind] += prod(planned.shape)
     notes = (*gguf_notes(parts.spec), *_fallback(types, format_), *text.notes)
     return Exported(path, size, dict(types.most_common()), notes)
+
+
+def describe_gguf(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Typed]:
+    """Return the hyperparameters of a file to be written, held against the spec they came from.
+
+    Args:
+        spec: the model.
+        shapes: the tensors of the file, which say a part of what it is.
+
+    Raises:
+        ConfigError: a model that GGUF or llama.cpp cannot describe.
+    """
+    metadata = gguf_metadata(spec)
+    plain = {key: _stored(kind, value) for key, (kind, value) in metadata.items()}
+    tables = {n: [_stored("f32", x) for x in table] for n, table in gguf_tables(spec).items()}
+    every = {**shapes, **{name: (len(table),) for name, table in tables.items()}}
+    check_same(spec, read_config(config_of(plain, every, tables)))
+    return metadata
 
 
 def _general(parts: Parts, number: int) -> dict[str, Typed]:
@@ -115,20 +132,6 @@ def _text(parts: Parts) -> GgufText:
         return GgufText(gguf_text_again(parts.gguf.metadata))
     text = parts.text
     return gguf_text(text.tokenizer, text.template, text.specials, parts.spec.vocab)
-
-
-def _check(
-    spec: ModelSpec,
-    metadata: Mapping[str, Typed],
-    plan: Mapping[str, Planned],
-    tables: Mapping[str, list[float]],
-) -> None:
-    """Read back what is about to be written, numbers rounded as the file rounds them."""
-    plain = {key: _stored(kind, value) for key, (kind, value) in metadata.items()}
-    rounded = {n: [_stored("f32", value) for value in table] for n, table in tables.items()}
-    shapes = {name: planned.shape for name, planned in plan.items()}
-    shapes |= {name: (len(table),) for name, table in tables.items()}
-    check_same(spec, read_config(config_of(plain, shapes, rounded)))
 
 
 def _stored(kind: str, value: Any) -> Any:

@@ -103,18 +103,14 @@ _DIRECT = (26, 27)
 
 def _read_deepseek2(config: Config, keys: Keys, stored: Stored) -> None:
     _read_latent(config, keys, stored)
-    gating = keys.index("expert_gating_func", default=_SOFTMAX) or _SOFTMAX
-    if gating not in (_SOFTMAX, _SIGMOID):
-        raise ConfigError(
-            f"metadata key {stored.arch}.expert_gating_func is {gating}, which cannot be computed",
-            remedy="known: 1 (softmax), 2 (sigmoid)",
-        )
+    lead = keys.index("leading_dense_block_count", default=0)
+    gating = _read_gating(keys, stored, lead)
     ahead = keys.index(_AHEAD, default=0)
     groups = keys.index("expert_group_count", default=0)
     used = keys.index("expert_group_used_count", default=0)
     config |= {
         "num_hidden_layers": keys.layers(LAYERS.key) - ahead,
-        "first_k_dense_replace": keys.index("leading_dense_block_count", default=0),
+        "first_k_dense_replace": lead,
         "moe_intermediate_size": EXPERT_FFN.take(keys, ...),
         "n_routed_experts": keys.index(EXPERTS.key, default=0) or None,
         "num_experts_per_tok": keys.index(PICKED.key, default=0) or None,
@@ -134,6 +130,22 @@ def _read_deepseek2(config: Config, keys: Keys, stored: Stored) -> None:
                 f"metadata key {stored.arch}.{_AHEAD} is {ahead}, and DeepSeek-V2 has none",
                 remedy="convert the model again",
             )
+
+
+def _read_gating(keys: Keys, stored: Stored, lead: int) -> int:
+    """Return how experts are scored; files of before the key was written hold DeepSeek-V2."""
+    gating = keys.index("expert_gating_func", default=0)
+    if gating == 0 and stored.has(f"blk.{lead}.exp_probs_b.bias"):
+        raise ConfigError(
+            "the file corrects the scores of experts (exp_probs_b) and does not say what scores",
+            remedy="convert it again from a config.json that has scoring_func",
+        )
+    if gating not in (0, _SOFTMAX, _SIGMOID):
+        raise ConfigError(
+            f"metadata key {stored.arch}.expert_gating_func is {gating}, which cannot be computed",
+            remedy="known: 1 (softmax), 2 (sigmoid)",
+        )
+    return gating or _SOFTMAX
 
 
 def _read_latent(config: Config, keys: Keys, stored: Stored) -> None:

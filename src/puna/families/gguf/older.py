@@ -193,6 +193,7 @@ def _read_mpt(config: Config, keys: Keys, stored: Stored) -> None:
     """Read MPT; a steepest slope of zero would mean positions by a table, which is refused."""
     width, ffn = config["d_model"], keys.count(FFN.key)
     equal_or_refuse(keys, KV_HEADS.key, config["n_heads"], stored.arch)
+    bias = keys.number("attention.max_alibi_bias")
     if ffn % width:
         raise ConfigError(
             f"metadata key mpt.{FFN.key} is {ffn}, no multiple of the width {width}",
@@ -203,7 +204,7 @@ def _read_mpt(config: Config, keys: Keys, stored: Stored) -> None:
         "expansion_ratio": ffn // width,
         "attn_config": {
             "alibi": True,
-            "alibi_bias_max": keys.number("attention.max_alibi_bias"),
+            "alibi_bias_max": int(bias) if bias.is_integer() else bias,
             "clip_qkv": positive(keys, "attention.clamp_kqv", None),
         },
     }
