@@ -34,9 +34,9 @@ class GgufWeights:
 
     def listing(self) -> Iterator[tuple[str, torch.dtype, int]]:
         """Yield name, dtype and bytes of each tensor as it is once unpacked."""
-        for name, ref in _apart(self.found):
-            dtype = PLAIN.get(ref.dtype, UNPACKED)
-            yield name, dtype, prod(ref.shape) * dtype.itemsize
+        for part in _apart(self.found):
+            dtype = PLAIN.get(part.ref.dtype, UNPACKED)
+            yield part.name, dtype, prod(part.ref.shape) * dtype.itemsize
 
     def entries(self, dtype: torch.dtype) -> Iterator[Entry]:
         """Yield every tensor in the order of the files; blocks are unpacked to `dtype`."""
@@ -44,18 +44,25 @@ class GgufWeights:
 
     def _stored(self, dtype: torch.dtype) -> Iterator[Entry]:
         maps = {file: MappedFile(file) for file in self.found.files}
-        ordered = sorted(_apart(self.found), key=lambda item: (item[1].file, item[1].span))
-        for name, ref in ordered:
+        ordered = sorted(_apart(self.found), key=lambda part: (part.ref.file, part.ref.span))
+        stack, room = "", torch.empty(0)
+        for part in ordered:
+            name, ref = part.name, part.ref
             plain = PLAIN.get(ref.dtype)
             raw = maps[ref.file].bytes(ref)
             size = prod(ref.shape) * (plain or UNPACKED).itemsize
             if plain is not None:
                 tensor = _view(raw, plain, ref.shape)
                 yield Entry(name, ref.file, size, tensor, partial(release, raw))
-            else:
-                tensor = dequantize(raw, ref.dtype, ref.shape, dtype)
-                release(raw)
-                yield Entry(name, ref.file, size, tensor, keep)
+                continue
+            if part.experts and part.stack != stack:
+                # All experts of a stack lie in one piece: buffers that come and go between many
+                # small ones would leave holes in the heap.
+                stack, room = part.stack, torch.empty(part.experts, *ref.shape, dtype=dtype)
+            out = room[part.expert] if part.experts else None
+            tensor = dequantize(raw, ref.dtype, ref.shape, dtype, out=out)
+            release(raw)
+            yield Entry(name, ref.file, size, tensor, keep)
 
 
 def _join_halves(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -108,12 +115,23 @@ def _view(raw: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     return raw.view(dtype).view(shape)
 
 
-def _apart(found: Gguf) -> Iterator[tuple[str, TensorRef]]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A tensor, or one expert of a `stack` of so many `experts`."""
+
+    name: str
+    ref: TensorRef
+    stack: str = ""
+    expert: int = 0
+    experts: int = 0
+
+
+def _apart(found: Gguf) -> Iterator[_Part]:
     """Yield every tensor; one that stacks experts comes as one tensor for each."""
     for name, ref in found.tensors.items():
         match = _STACKED.fullmatch(name)
         if match is None or len(ref.shape) < 2:
-            yield name, ref
+            yield _Part(name, ref)
             continue
         experts, *shape = ref.shape
         block = GGML_TYPES[ref.dtype]
@@ -121,4 +139,4 @@ def _apart(found: Gguf) -> Iterator[tuple[str, TensorRef]]:
         for expert in range(experts):
             start = ref.span[0] + expert * size
             part = replace(ref, shape=tuple(shape), span=(start, start + size))
-            yield f"{match[1]}.{expert}.{match[2]}", part
+            yield _Part(f"{match[1]}.{expert}.{match[2]}", part, name, expert, experts)
