@@ -367,7 +367,8 @@ def markdown(found: list[Row]) -> str:
         "the largest difference of the logits behind the prompt. `level`: how far apart Puna holds",
         "the two tokens where they part. llama.cpp rounds activations to bfloat16, float16 or",
         "8 bits, as the type asks, so random models part where two tokens are level;",
-        "in f32 nothing is rounded.",
+        "in f32 nothing is rounded but gelu, which it looks up in a table of float16. gpt-oss differs by",
+        "the ramp of YaRN, which llama.cpp rounds to whole dims.",
         "",
         "| Model | " + " | ".join(TYPES) + " |",
         "|---|" + "---|" * len(TYPES),
@@ -376,9 +377,9 @@ def markdown(found: list[Row]) -> str:
             for name in dict.fromkeys(row.model for row in found)
         ),
         "",
-        "The other models are random, of width 128. cria's texts, of both alike:"
+        "The other models are random and narrow. cria's texts, of both alike:"
         if all(row.ours == row.theirs for row in texts)
-        else "The other models are random, of width 128. cria's texts, which are NOT all alike "
+        else "The other models are random and narrow. cria's texts, which are NOT all alike "
         "(llama.cpp's first):",
         "",
         *((f"- {r.type}: {STORY}{(r.theirs or '').strip(chr(10))}") for r in texts),
