@@ -19,7 +19,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,53 @@ def _neox(**changes: Any) -> dict[str, Any]:
     return {**shape, "model_type": "gpt_neox", "rotary_pct": 0.25, **changes}
 
 
+def _small(kind: str, **changes: Any) -> dict[str, Any]:
+    return {**_SHAPE, "model_type": kind, "tie_word_embeddings": False, **changes}
+
+
+def _gemma(kind: str, **changes: Any) -> dict[str, Any]:
+    return {**_SHAPE, "model_type": kind, "head_dim": 32, **changes}
+
+
+def _longrope(original: int, dims: int = 16, **changes: Any) -> dict[str, Any]:
+    rule = {
+        "rope_type": "longrope",
+        "short_factor": [1.0 + i / 32 for i in range(dims)],
+        "long_factor": [1.0 + i / 4 for i in range(dims)],
+    }
+    return _small("phi3", original_max_position_embeddings=original, rope_scaling=rule, **changes)
+
+
+def _oss(**changes: Any) -> dict[str, Any]:
+    sizes = {"intermediate_size": 96, "num_local_experts": 6, "num_experts_per_tok": 2}
+    return _small("gpt_oss", sliding_window=9, **sizes, **changes)
+
+
+_LATENT = {
+    **{k: v for k, v in _SHAPE.items() if k != "num_key_value_heads"},
+    "moe_intermediate_size": 64,
+    "q_lora_rank": 64,
+    "kv_lora_rank": 64,
+    "qk_rope_head_dim": 32,
+    "qk_nope_head_dim": 32,
+    "v_head_dim": 32,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+}
+
+
+def _latent(kind: str, **changes: Any) -> dict[str, Any]:
+    return {**_LATENT, "model_type": kind, **changes}
+
+
+def _mscale(both: float) -> dict[str, Any]:
+    return {"rope_scaling": {**_YARN, "mscale": both, "mscale_all_dim": both}}
+
+
 _YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 _LLAMA3 = {
     "rope_type": "llama3",
@@ -92,6 +139,67 @@ MODELS: dict[str, dict[str, Any]] = {
     | {"n_layer": 3, "n_head": 4, "seq_length": 128},
     "gpt-neox parallel": _neox(),
     "gpt-neox sequential": _neox(use_parallel_residual=False),
+    "qwen2": _small("qwen2"),
+    "qwen2 tied, yarn": _small("qwen2", tie_word_embeddings=True, rope_scaling=_YARN),
+    "qwen3": _small("qwen3", head_dim=48),
+    "qwen3-moe": _small(
+        "qwen3_moe",
+        head_dim=48,
+        moe_intermediate_size=64,
+        num_experts=8,
+        num_experts_per_tok=3,
+        norm_topk_prob=True,
+    ),
+    "gemma": _gemma("gemma", num_key_value_heads=1),
+    "gemma 2": _gemma("gemma2", query_pre_attn_scalar=32, sliding_window=9),
+    "gemma 2, windows listed": _gemma(
+        "gemma2",
+        query_pre_attn_scalar=32,
+        sliding_window=9,
+        layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+    ),
+    "gemma 3": _gemma(
+        "gemma3_text", query_pre_attn_scalar=32, sliding_window=9, num_hidden_layers=7
+    ),
+    "gemma 3, windows listed, linear": _gemma(
+        "gemma3_text",
+        query_pre_attn_scalar=32,
+        sliding_window=9,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        rope_scaling={"rope_type": "linear", "factor": 8.0},
+    ),
+    "phi-3": _small("phi3"),
+    # llama.cpp goes by the size of its context, 256 tokens here, and Puna by that of the text.
+    "phi-3 longrope, short": _longrope(1024, max_position_embeddings=2048, sliding_window=None),
+    "phi-3 longrope, long": _longrope(8),
+    "phi-4-mini, partial longrope": _longrope(
+        8, dims=12, partial_rotary_factor=0.75, tie_word_embeddings=True
+    ),
+    "olmo": _small("olmo", clip_qkv=0.9),
+    "olmo 2": _small("olmo2"),
+    "smollm3": _small("smollm3", num_hidden_layers=5, tie_word_embeddings=True),
+    "granite": _small(
+        "granite",
+        embedding_multiplier=3.0,
+        residual_multiplier=0.22,
+        attention_multiplier=0.21,
+        logits_scaling=1.7,
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "starcoder2": _small("starcoder2", tie_word_embeddings=True),
+    "gpt-2": {"model_type": "gpt2", "vocab_size": 320, "n_positions": 128, "n_embd": 128}
+    | {"n_layer": 3, "n_head": 4},
+    "mpt": {"model_type": "mpt", "vocab_size": 320, "d_model": 144, "n_heads": 6}
+    | {"n_layers": 3, "max_seq_len": 128, "attn_config": {"clip_qkv": 0.9, "alibi_bias_max": 16}},
+    "gpt-oss, plain rope": _oss(rope_parameters={"rope_type": "default", "rope_theta": 150000.0}),
+    # llama.cpp rounds the ramp of YaRN to whole dims.
+    "gpt-oss": _oss(head_dim=64),
+    "deepseek-v2-lite, yarn": _latent("deepseek_v2", q_lora_rank=None, **_mscale(0.707)),
+    "deepseek-v2": _latent("deepseek_v2", routed_scaling_factor=1.7),
+    "deepseek-v3, groups, yarn": _latent(
+        "deepseek_v3", n_group=4, topk_group=2, n_shared_experts=1, **_mscale(1.0)
+    ),
 }
 
 
@@ -207,14 +315,13 @@ def compare(name: str, kind: str, parts: Parts, path: Path, peer: Peer) -> Row:
     )
 
 
-def rows(python: str) -> Iterator[Row]:
-    """Yield every model in every type."""
+def rows(python: str, models: Iterable[str]) -> Iterator[Row]:
+    """Yield these models in every type."""
     peer = Peer(python)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        names = ["cria", *MODELS]
         for number, name in enumerate(
-            track(names, "comparing", console=Console(stderr=True), transient=True)
+            track(list(models), "comparing", console=Console(stderr=True), transient=True)
         ):
             made = place / str(number)
             parts = load_parts("cria", device="cpu") if name == "cria" else make(made, MODELS[name])
@@ -229,8 +336,10 @@ def main() -> int:
     parser.add_argument("--llama-python", default=sys.executable, help="has llama-cpp-python")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", type=Path, help="write the page here")
+    parser.add_argument("--models", default="", help="only those whose names have this in them")
     given = parser.parse_args()
-    found = list(rows(given.llama_python))
+    names = [name for name in ("cria", *MODELS) if given.models in name]
+    found = list(rows(given.llama_python, names))
     if given.markdown:
         given.markdown.write_text(markdown(found), encoding="utf-8")
     if given.json:
@@ -258,7 +367,8 @@ def markdown(found: list[Row]) -> str:
         "the largest difference of the logits behind the prompt. `level`: how far apart Puna holds",
         "the two tokens where they part. llama.cpp rounds activations to bfloat16, float16 or",
         "8 bits, as the type asks, so random models part where two tokens are level;",
-        "in f32 nothing is rounded.",
+        "in f32 nothing is rounded but gelu, which it looks up in a table of float16. gpt-oss differs",
+        "by the ramp of YaRN, which llama.cpp rounds to whole dims.",
         "",
         "| Model | " + " | ".join(TYPES) + " |",
         "|---|" + "---|" * len(TYPES),
@@ -267,9 +377,9 @@ def markdown(found: list[Row]) -> str:
             for name in dict.fromkeys(row.model for row in found)
         ),
         "",
-        "The other models are random, of width 128. cria's texts, of both alike:"
+        "The other models are random and narrow. cria's texts, of both alike:"
         if all(row.ours == row.theirs for row in texts)
-        else "The other models are random, of width 128. cria's texts, which are NOT all alike "
+        else "The other models are random and narrow. cria's texts, which are NOT all alike "
         "(llama.cpp's first):",
         "",
         *((f"- {r.type}: {STORY}{(r.theirs or '').strip(chr(10))}") for r in texts),

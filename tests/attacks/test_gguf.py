@@ -330,7 +330,7 @@ def test_any_metadata_makes_a_spec_or_is_refused(
     refs = {n: TensorRef(Path("m.gguf"), "F32", s, (0, 0)) for n, s in shapes.items()}
     found = Gguf((Path("m.gguf"),), 3, metadata, refs)
     try:
-        with mock.patch("puna.families.gguf.read_floats", return_value=table):
+        with mock.patch("puna.families.gguf.convert.read_floats", return_value=table):
             read_config(gguf_config(found))
             hypothesis.event("a spec")
     except PunaError as error:

@@ -41,13 +41,15 @@ from puna.families.gguf import (
     gguf_config,
     gguf_metadata,
     gguf_names,
-    gguf_rope_table,
+    gguf_notes,
+    gguf_tables,
     known_architectures,
     open_config,
 )
 from puna.families.keys import INERT, PAGE, Keys
 from puna.families.table import (
     GroupedQKV,
+    LatentHalves,
     Layout,
     NameTable,
     Place,
@@ -62,6 +64,7 @@ from puna.spec import ModelSpec, count_parameters
 __all__ = [
     "INERT",
     "GroupedQKV",
+    "LatentHalves",
     "Layout",
     "NameTable",
     "Place",
@@ -76,7 +79,8 @@ __all__ = [
     "gguf_config",
     "gguf_metadata",
     "gguf_names",
-    "gguf_rope_table",
+    "gguf_notes",
+    "gguf_tables",
     "known_architectures",
     "known_families",
     "name_table",

@@ -130,10 +130,15 @@ def _longrope(keys: Keys, *, context: int, original: int | None) -> LongRopeScal
     factor = keys.number("factor", default=context / start)
     attention = keys.nullable_number("attention_factor", absent=None)
     if attention is None:
-        attention = 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(start))
+        attention = longrope_gain(factor, start)
     return LongRopeScaling(
         keys.numbers("short_factor"), keys.numbers("long_factor"), start, attention
     )
+
+
+def longrope_gain(factor: float, original: int) -> float:
+    """Return what LongRoPE multiplies queries and keys by, for contexts `factor` times as long."""
+    return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
 
 
 def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,21 @@ class Raised:
     by: float
 
 
-Layout = GroupedQKV | Transposed | Slice | RopePairs | Raised | None
+@dataclass(frozen=True, slots=True)
+class LatentHalves:
+    """How GGUF stores the map from a latent to keys and values: two tensors, the keys' transposed.
+
+    They are [heads, rank, keys] and [heads, values, rank]; our rows are, per head, the keys' and
+    then the values'. `half` is the one that a stored tensor holds; the weights room joins both.
+    """
+
+    heads: int
+    keys: int
+    values: int
+    half: Literal["both", "keys", "values"] = "both"
+
+
+Layout = GroupedQKV | Transposed | Slice | RopePairs | Raised | LatentHalves | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from puna.families import (
     config_of,
     gguf_metadata,
     gguf_names,
-    gguf_rope_table,
+    gguf_notes,
+    gguf_tables,
     read_config,
 )
 from puna.formats import Typed
@@ -26,7 +27,7 @@ from puna.loading import Parts
 from puna.source import find_license
 from puna.spec import ModelSpec
 from puna.text import GgufText, gguf_text, gguf_text_again
-from puna.weights import Planned, plan_gguf, save_gguf
+from puna.weights import plan_gguf, save_gguf
 
 # Formats by the names of the command line, with the number llama.cpp has for a file of each.
 GGUF_TYPES = {
@@ -39,7 +40,6 @@ GGUF_TYPES = {
     "q4_1": ("Q4_1", 3),
     "q4_0": ("Q4_0", 2),
 }
-_ROPE_TABLE = "rope_freqs.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +83,36 @@ def export_gguf(
     if parts.adapter is not None:
         raise UsageError("a GGUF file holds no adapter", remedy="merge the adapter first")
     format_, number = GGUF_TYPES[kind]
-    metadata = gguf_metadata(parts.spec) | _general(parts, number)
     plan = plan_gguf(parts.model, gguf_names(parts.spec), format_)
-    table = gguf_rope_table(parts.spec)
-    extra = {} if table is None else {_ROPE_TABLE: torch.tensor(table, dtype=torch.float32)}
-    _check(parts.spec, metadata, plan, table)
+    metadata = describe_gguf(parts.spec, {name: planned.shape for name, planned in plan.items()})
+    tables = gguf_tables(parts.spec)
+    extra = {name: torch.tensor(table, dtype=torch.float32) for name, table in tables.items()}
     text = _text(parts)
-    metadata |= text.keys
+    metadata |= _general(parts, number) | text.keys
     size = save_gguf(path, parts.model, plan, metadata, extra=extra, progress=progress)
     types: Counter[str] = Counter()
     for planned in plan.values():
         types[planned.kind] += prod(planned.shape)
-    notes = (*_notes(parts.spec), *_fallback(types, format_), *text.notes)
+    notes = (*gguf_notes(parts.spec), *_fallback(types, format_), *text.notes)
     return Exported(path, size, dict(types.most_common()), notes)
+
+
+def describe_gguf(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Typed]:
+    """Return the hyperparameters of a file to be written, held against the spec they came from.
+
+    Args:
+        spec: the model.
+        shapes: the tensors of the file, which say a part of what it is.
+
+    Raises:
+        ConfigError: a model that GGUF or llama.cpp cannot describe.
+    """
+    metadata = gguf_metadata(spec)
+    plain = {key: _stored(kind, value) for key, (kind, value) in metadata.items()}
+    tables = {n: [_stored("f32", x) for x in table] for n, table in gguf_tables(spec).items()}
+    every = {**shapes, **{name: (len(table),) for name, table in tables.items()}}
+    check_same(spec, read_config(config_of(plain, every, tables)))
+    return metadata
 
 
 def _general(parts: Parts, number: int) -> dict[str, Typed]:
@@ -117,31 +134,8 @@ def _text(parts: Parts) -> GgufText:
     return gguf_text(text.tokenizer, text.template, text.specials, parts.spec.vocab)
 
 
-def _check(
-    spec: ModelSpec,
-    metadata: Mapping[str, Typed],
-    plan: Mapping[str, Planned],
-    table: list[float] | None,
-) -> None:
-    """Read back what is about to be written, numbers rounded as the file rounds them."""
-    plain = {key: _stored(kind, value) for key, (kind, value) in metadata.items()}
-    shapes = {name: planned.shape for name, planned in plan.items()}
-    rounded = None if table is None else [_stored("f32", value) for value in table]
-    check_same(spec, read_config(config_of(plain, shapes, rounded)))
-
-
 def _stored(kind: str, value: Any) -> Any:
     return struct.unpack("<f", struct.pack("<f", value))[0] if kind == "f32" else value
-
-
-def _notes(spec: ModelSpec) -> list[str]:
-    window = spec.layers[0].mixer.window
-    if spec.family in ("mistral", "mixtral") and window is not None and window < spec.context:
-        return [
-            f"llama.cpp computes this architecture without its window of {window} tokens: "
-            "longer texts come out differently there"
-        ]
-    return []
 
 
 def _fallback(types: Mapping[str, int], wanted: str) -> list[str]:

@@ -38,13 +38,20 @@ NATIVE: dict[str, Callable[[Tensor], Tensor]] = {
     "Q6_K": supers.q6_k,
     "IQ4_XS": supers.iq4_xs,
 }
-_SLICE = 1 << 20  # values unpacked at once; what is in flight stays a few MiB
+# Values unpacked at once. More is no faster, and buffers of many MiB between parameters that stay
+# would leave holes in the heap.
+_SLICE = 1 << 18
 
 
 def dequantize(
-    raw: Tensor, kind: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+    raw: Tensor,
+    kind: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Return the numbers that `raw` stands for, in a new tensor.
+    """Return the numbers that `raw` stands for, in a new tensor or in `out`.
 
     Values are computed in float32, bit for bit as ggml's reference does, and then rounded to
     `dtype`. Formats that are seldom used (IQ1 to IQ3, TQ) are unpacked by the `gguf` package.
@@ -54,6 +61,7 @@ def dequantize(
         kind: a name of `GGML_TYPES`, such as `Q4_K`.
         shape: what the values make up, in row-major order.
         dtype: a floating dtype.
+        out: a contiguous tensor of this shape and dtype to be filled with blocks' numbers.
 
     Raises:
         FormatError: a format that is unknown, or bytes that do not make up the shape.
@@ -66,13 +74,13 @@ def dequantize(
     if kind in PLAIN:
         return raw.clone().view(PLAIN[kind]).view(shape).to(dtype)
     unpack = NATIVE.get(kind) or _by_library(kind)
-    out = torch.empty(prod(shape), dtype=dtype)
+    flat = torch.empty(prod(shape), dtype=dtype) if out is None else out.view(-1)
     blocks = raw.view(-1, block.bytes)
     step = _SLICE // block.values
     for start in range(0, len(blocks), step):
         values = unpack(blocks[start : start + step])
-        out[start * block.values :][: values.numel()].view(values.shape).copy_(values)
-    return out.view(shape)
+        flat[start * block.values :][: values.numel()].view(values.shape).copy_(values)
+    return flat.view(shape)
 
 
 def _by_library(kind: str) -> Callable[[Tensor], Tensor]:

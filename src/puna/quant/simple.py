@@ -50,7 +50,7 @@ def q8_0(blocks: Tensor) -> Tensor:
 def iq4_nl(blocks: Tensor) -> Tensor:
     """Scale; 32 nibbles that pick one of 16 levels."""
     d, q = split(blocks, 2)
-    return half(d) * pick(LEVELS, fields(q, 4, 16))
+    return half(d) * pick_both(LEVELS, q)
 
 
 def mxfp4(blocks: Tensor) -> Tensor:
@@ -59,7 +59,19 @@ def mxfp4(blocks: Tensor) -> Tensor:
     exponent = e.int()
     # Half of 2^(e - 127), written as bits; the two smallest are subnormal.
     scale = torch.where(exponent < 2, 0x00200000 << exponent, (exponent - 1) << 23)
-    return scale.view(torch.float32) * pick(_E2M1, fields(q, 4, 16))
+    return scale.view(torch.float32) * pick_both(_E2M1, q)
+
+
+def pick_both(levels: tuple[int, ...], packed: Tensor) -> Tensor:
+    """Look up the levels of nibbles [N, 16]: float32 [N, 32], all low nibbles first.
+
+    Both levels of a byte are looked up as one number: half as many steps.
+    """
+    both = [(levels[byte & 15], levels[byte >> 4]) for byte in range(256)]
+    pairs = torch.tensor(both, dtype=torch.float32).view(torch.int64).squeeze(1)
+    found = pairs.take(packed.long()).view(torch.float32)
+    values: Tensor = found.unflatten(1, (-1, 2)).transpose(1, 2)  # type: ignore[no-untyped-call]
+    return values.flatten(1)
 
 
 def pick(levels: tuple[int, ...], index: Tensor) -> Tensor:

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from puna.families import GroupedQKV, Layout, Raised, RopePairs, Slice, Transposed
+from puna.families import (
+    GroupedQKV,
+    LatentHalves,
+    Layout,
+    Raised,
+    RopePairs,
+    Slice,
+    Transposed,
+)
 
 
 def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
@@ -16,7 +24,7 @@ def to_ours(tensor: Tensor, layout: Layout) -> Tensor:
     Fused projections [R, …] come out as all q, all k, all v. What needs no copy is a view.
     """
     match layout:
-        case None:
+        case None | LatentHalves():
             return tensor
         case Transposed():
             return tensor.T if tensor.ndim == 2 else tensor
@@ -45,6 +53,8 @@ def to_theirs(tensor: Tensor, layout: Layout) -> Tensor:
             return tensor.float() + layout.by
         case RopePairs():
             return _swapped(tensor, layout.heads, 2, -1)
+        case LatentHalves():
+            return _half_of(tensor, layout)
     theirs = torch.empty_like(tensor)
     for their_part, our_part in _parts(theirs, tensor, layout):
         their_part.copy_(our_part)
@@ -68,6 +78,20 @@ def assemble(parts: Sequence[tuple[Tensor, Slice]]) -> Tensor:
     for ours, layout in parts:
         _rows_of(whole[layout.index], layout).copy_(ours)
     return whole
+
+
+def join_halves(keys: Tensor, values: Tensor) -> Tensor:
+    """Return the map from a latent to keys and values of two tensors [H, R, K] and [H, V, R]."""
+    return torch.cat([keys.transpose(1, 2), values], 1).flatten(0, 1)
+
+
+def _half_of(tensor: Tensor, layout: LatentHalves) -> Tensor:
+    if layout.half == "both":
+        return tensor
+    rows = tensor.unflatten(0, (layout.heads, layout.keys + layout.values))  # type: ignore[no-untyped-call]
+    keys, values = rows.split([layout.keys, layout.values], 1)
+    half: Tensor = keys.transpose(1, 2) if layout.half == "keys" else values
+    return half.contiguous()
 
 
 def _rows_of(one: Tensor, layout: Slice) -> Tensor:

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from puna.errors import UsageError
-from puna.families import NameTable, Place
+from puna.families import LatentHalves, NameTable, Place
 from puna.formats import (
     GGML_TYPES,
     Typed,
@@ -48,6 +49,9 @@ def plan_gguf(module: nn.Module, table: NameTable, kind: str) -> dict[str, Plann
     tied = "output.weight" not in dict(module.named_parameters())
     for name, parameter in module.named_parameters():
         place = table.by_ours(name)
+        if isinstance(place.layout, LatentHalves):
+            plan |= _plan_halves(place, place.layout, parameter, kind)
+            continue
         match = _EXPERT.fullmatch(place.theirs)
         theirs = f"{match[1]}_exps.{match[3]}" if match else place.theirs
         if (held := plan.get(theirs)) is not None:
@@ -55,19 +59,35 @@ def plan_gguf(module: nn.Module, table: NameTable, kind: str) -> dict[str, Plann
             plan[theirs] = replace(held, shape=shape, places=(*held.places, place))
             continue
         head = theirs == ("token_embd.weight" if tied else "output.weight")
-        format_ = _format(kind, theirs, parameter, head=head)
         shape = tuple(parameter.shape)
+        format_ = _format(kind, theirs, shape, parameter.dtype, head=head)
         plan[theirs] = Planned(format_, (1, *shape) if match else shape, (place,))
     return plan
 
 
-def _format(kind: str, name: str, parameter: Tensor, *, head: bool) -> str:
-    if parameter.ndim < 2 or _WHOLE.fullmatch(name):
+def _plan_halves(
+    place: Place, layout: LatentHalves, parameter: Tensor, kind: str
+) -> Iterator[tuple[str, Planned]]:
+    """Yield the two tensors that stand for the map from a latent to keys and values."""
+    rank = parameter.shape[1]
+    keys, values = (layout.heads, rank, layout.keys), (layout.heads, layout.values, rank)
+    halves: tuple[tuple[Literal["keys", "values"], tuple[int, ...]], ...]
+    halves = (("keys", keys), ("values", values))
+    for half, shape in halves:
+        name = place.theirs.replace("attn_kv_b", f"attn_{half[0]}_b")
+        at = replace(place, theirs=name, layout=replace(layout, half=half))
+        yield name, Planned(_format(kind, name, shape, parameter.dtype), shape, (at,))
+
+
+def _format(
+    kind: str, name: str, shape: tuple[int, ...], dtype: torch.dtype, *, head: bool = False
+) -> str:
+    if len(shape) < 2 or _WHOLE.fullmatch(name):
         return "F32"
     if head and kind not in ("F32", "F16", "BF16"):
         kind = "Q8_0"
-    if parameter.shape[-1] % GGML_TYPES[kind].values:
-        return "F16" if parameter.dtype == torch.float16 else "BF16"
+    if shape[-1] % GGML_TYPES[kind].values:
+        return "F16" if dtype == torch.float16 else "BF16"
     return kind
 
 

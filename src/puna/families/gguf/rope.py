@@ -1,4 +1,4 @@
-"""Rotary settings of GGUF metadata: scaling by name, and llama 3's rule as a table of factors."""
+"""Rotary settings of GGUF metadata: scaling by name, and tables of factors as tensors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from puna.errors import ConfigError
-from puna.families.gguf_fields import Typed
+from puna.families.gguf.arch import Stored, Typed, ropes
 from puna.families.keys import Keys
-from puna.spec import LinearScaling, Llama3Scaling, ModelSpec, Rope, YarnScaling
+from puna.spec import (
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    ModelSpec,
+    Rope,
+    YarnScaling,
+)
+
+# Tensors of factors: one by the rule of Llama 3, and the two lists of LongRoPE.
+TABLE, LONG, SHORT = (
+    f"{name}.weight" for name in ("rope_freqs", "rope_factors_long", "rope_factors_short")
+)
+TABLES = (TABLE, LONG, SHORT)
+LOG_MULTIPLIER = "rope.scaling.yarn_log_multiplier"
 
 _REMEDY = "convert the model again, or load its safetensors"
 # Keys of our own beside the table: they say which rule it came from. Others pass over them.
@@ -17,8 +31,16 @@ _RULE = "rope.scaling.llama3."
 _PUBLISHED = (1.0, 4.0, 8192)  # low and high factor and first context of Llama 3.1 to 3.3
 
 
-def read_rope_keys(keys: Keys, dims: int, factors: Sequence[float] | None) -> dict[str, Any]:
-    """Return `rope_parameters` in the published spelling; an absent base is 10 000 as in ggml."""
+def read_rope_keys(
+    keys: Keys, dims: int, stored: Stored, *, multiplied: bool = False
+) -> dict[str, Any]:
+    """Return `rope_parameters` in the published spelling; an absent base is 10 000 as in ggml.
+
+    `multiplied`: the architecture itself reads the multiplier that goes with its scores.
+    """
+    factors = stored.tables.get(TABLE)
+    if not multiplied:
+        keys.neutral(LOG_MULTIPLIER, 0.0)
     settings: dict[str, Any] = {
         "rope_type": "default",
         "rope_theta": keys.number("rope.freq_base", default=10_000.0),
@@ -44,7 +66,6 @@ def read_rope_keys(keys: Keys, dims: int, factors: Sequence[float] | None) -> di
 
 def _yarn(keys: Keys, factor: float, original: int | None) -> dict[str, Any]:
     keys.neutral("rope.scaling.yarn_ext_factor", 1.0)
-    keys.neutral("rope.scaling.yarn_log_multiplier", 0.0)
     settings: dict[str, Any] = {"rope_type": "yarn", "factor": factor}
     if original is not None:
         settings["original_max_position_embeddings"] = original
@@ -126,10 +147,19 @@ def rope_factors(rope: Rope, rule: Llama3Scaling) -> list[float]:
     return found
 
 
-def write_rope_keys(spec: ModelSpec) -> dict[str, Typed]:
-    """Return the rotary keys of a spec whose layers all turn alike."""
-    rope = spec.layers[0].mixer.position
-    if not isinstance(rope, Rope):
+def rope_tables(spec: ModelSpec) -> dict[str, list[float]]:
+    """Return the tensors of factors that a spec needs, by name."""
+    for rope in ropes(spec):
+        if isinstance(rope.scaling, Llama3Scaling):
+            return {TABLE: rope_factors(rope, rope.scaling)}
+        if isinstance(rope.scaling, LongRopeScaling):
+            return {LONG: list(rope.scaling.long), SHORT: list(rope.scaling.short)}
+    return {}
+
+
+def rope_keys(rope: Rope | None) -> dict[str, Typed]:
+    """Return the keys of a rope."""
+    if rope is None:
         return {}
     keys: dict[str, Typed] = {
         "rope.dimension_count": ("u32", rope.dims),
@@ -139,20 +169,47 @@ def write_rope_keys(spec: ModelSpec) -> dict[str, Typed]:
     if isinstance(scaling, LinearScaling):
         keys |= _scaling("linear", scaling.factor)
     elif isinstance(scaling, YarnScaling):
-        keys |= _scaling("yarn", scaling.factor)
-        keys["rope.scaling.original_context_length"] = ("u32", scaling.original_context)
-        keys["rope.scaling.yarn_beta_fast"] = ("f32", scaling.beta_fast)
-        keys["rope.scaling.yarn_beta_slow"] = ("f32", scaling.beta_slow)
-        usual = _usual(scaling.factor)
-        if scaling.attention_factor != usual:
-            keys["rope.scaling.yarn_attn_factor"] = ("f32", scaling.attention_factor)
-            keys["rope.scaling.attn_factor"] = ("f32", scaling.attention_factor / usual)
+        keys |= _scaling("yarn", scaling.factor) | _yarn_keys(scaling)
     elif isinstance(scaling, Llama3Scaling):
         keys[f"{_RULE}factor"] = ("f32", scaling.factor)
         keys[f"{_RULE}low_freq_factor"] = ("f32", scaling.low_freq_factor)
         keys[f"{_RULE}high_freq_factor"] = ("f32", scaling.high_freq_factor)
         keys[f"{_RULE}original_context_length"] = ("u32", scaling.original_context)
+    elif isinstance(scaling, LongRopeScaling):
+        keys["rope.scaling.original_context_length"] = ("u32", scaling.original_context)
+        keys["rope.scaling.attn_factor"] = ("f32", scaling.attention_factor)
     return keys
+
+
+def _yarn_keys(scaling: YarnScaling) -> dict[str, Typed]:
+    keys: dict[str, Typed] = {
+        "rope.scaling.original_context_length": ("u32", scaling.original_context),
+        "rope.scaling.yarn_beta_fast": ("f32", scaling.beta_fast),
+        "rope.scaling.yarn_beta_slow": ("f32", scaling.beta_slow),
+    }
+    usual = _usual(scaling.factor)
+    if scaling.attention_factor != usual:
+        keys["rope.scaling.yarn_attn_factor"] = ("f32", scaling.attention_factor)
+        keys["rope.scaling.attn_factor"] = ("f32", scaling.attention_factor / usual)
+    return keys
+
+
+def yarn_notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Say what llama.cpp passes over of YaRN's settings."""
+    for rope in ropes(spec):
+        scaling = rope.scaling
+        if not isinstance(scaling, YarnScaling):
+            continue
+        if (scaling.beta_fast, scaling.beta_slow) != (32.0, 1.0):
+            return (
+                "llama.cpp sets the ramp of YaRN by 32 and 1 whatever the file says: "
+                "texts come out differently there",
+            )
+        if not scaling.truncate:
+            return (
+                "llama.cpp rounds the ramp of YaRN to whole dims: logits differ by a little there",
+            )
+    return ()
 
 
 def _scaling(kind: str, factor: float) -> dict[str, Typed]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from puna.errors import ConfigError, FormatError
-from puna.families.gguf_archs import ARCHS, turns
-from puna.families.gguf_fields import HEADS, WIDTH, GgufArch, Shapes, Typed, shortest
-from puna.families.gguf_rope import rope_factors
+from puna.families.gguf.arch import HEADS, WIDTH, GgufArch, Shapes, Stored, Tables, Typed, shortest
+from puna.families.gguf.archs import BY_FAMILY, BY_NAME
+from puna.families.gguf.parts import scaled_rope
+from puna.families.gguf.rope import TABLES, rope_tables, yarn_notes
 from puna.families.keys import Keys
+from puna.families.qwen3_moe import most_experts
 from puna.families.table import NameTable
 from puna.formats import Gguf, is_gguf, read_floats, read_gguf
 from puna.source import read_json
-from puna.spec import Llama3Scaling, ModelSpec, MoE
+from puna.spec import ModelSpec
 
-ROPE_TABLE = "rope_freqs.weight"
-_BY_NAME = {arch.name: arch for arch in ARCHS}
-_BY_FAMILY = {family: arch for arch in ARCHS for family in arch.families}
 _REMEDY = "convert the model again"
 # Keys of every architecture that cannot change what the decoder computes, each with its reason.
 _INERT = {
@@ -30,7 +30,7 @@ _INERT = {
 
 def known_architectures() -> tuple[str, ...]:
     """Return the values of `general.architecture` that can be read."""
-    return tuple(_BY_NAME)
+    return tuple(BY_NAME)
 
 
 def open_config(
@@ -61,15 +61,16 @@ def gguf_config(found: Gguf, *, ignore_keys: Iterable[str] = ()) -> dict[str, An
         FormatError: a file that holds a vocabulary and no model.
     """
     name = found.architecture
-    if name not in _BY_NAME:
+    if name not in BY_NAME:
         raise ConfigError(
             f"the GGUF architecture {name!r:.80} is not known",
             where=f"{found.files[0]}, general.architecture",
-            remedy=f"known: {', '.join(_BY_NAME)}; or load the safetensors of this model",
+            remedy=f"known: {', '.join(BY_NAME)}; or load the safetensors of this model",
         )
     shapes = {tensor: ref.shape for tensor, ref in found.tensors.items()}
+    tables = {name: values for name in TABLES if (values := read_floats(found, name)) is not None}
     try:
-        return config_of(found.metadata, shapes, read_floats(found, ROPE_TABLE), ignore_keys)
+        return config_of(found.metadata, shapes, tables, ignore_keys)
     except ConfigError as error:
         raise ConfigError(
             error.what, where=error.where or str(found.files[0]), remedy=error.remedy
@@ -85,11 +86,11 @@ def gguf_config(found: Gguf, *, ignore_keys: Iterable[str] = ()) -> dict[str, An
 def config_of(
     metadata: Mapping[str, Any],
     shapes: Shapes,
-    table: Sequence[float] | None,
+    tables: Tables,
     ignore: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Return the config of plain metadata, tensor shapes and the values of the rope table."""
-    arch = _BY_NAME[metadata["general.architecture"]]
+    """Return the config of plain metadata, tensor shapes and the values of the rope's tables."""
+    arch = BY_NAME[metadata["general.architecture"]]
     prefix = f"{arch.name}."
     own = {
         key.removeprefix(prefix): shortest(value)
@@ -110,11 +111,10 @@ def config_of(
             remedy=_REMEDY,
         )
     config["vocab_size"] = embedding[0]
-    config["rope_factors"] = table
     for key in ("vocab_size", *_INERT):
         keys.take(key, default=None)
     keys.neutral("attention.causal", True)
-    arch.read(config, keys, shapes)
+    arch.read(config, keys, Stored(arch.name, shapes, tables))
     keys.finish(ignore)
     config["tie_word_embeddings"] = "output.weight" not in shapes
     return config | _beside(metadata)
@@ -143,12 +143,11 @@ def gguf_names(spec: ModelSpec) -> NameTable:
         ConfigError: a family that has no GGUF architecture here.
     """
     arch = _arch_of(spec)
-    ffn = spec.layers[0].ffn
     return NameTable(
         arch.rows(spec),
         layers=len(spec.layers),
-        experts=ffn.experts if isinstance(ffn, MoE) else 0,
-        extra=dict(arch.extra),
+        experts=most_experts(spec),
+        extra=arch.extra(spec),
     )
 
 
@@ -160,9 +159,10 @@ def gguf_metadata(spec: ModelSpec) -> dict[str, Typed]:
             in this form.
     """
     arch = _arch_of(spec)
-    if (lacking := arch.lacks(spec)) is not None:
+    lacking = arch.lacks(spec) or scaled_rope(spec, arch.scalings)
+    if lacking is not None:
         raise ConfigError(
-            f"llama.cpp's architecture {arch.name} has no {lacking}, which this model needs",
+            f"llama.cpp's architecture {arch.name} cannot do {lacking}, which this model needs",
             remedy="export it as safetensors",
         )
     rows = {row.key: (row.kind, row.of(spec)) for row in arch.fields}
@@ -170,12 +170,14 @@ def gguf_metadata(spec: ModelSpec) -> dict[str, Typed]:
     return keys | {f"{arch.name}.{key}": value for key, value in (rows | arch.write(spec)).items()}
 
 
-def gguf_rope_table(spec: ModelSpec) -> list[float] | None:
-    """Return the values of `rope_freqs.weight`, or None where the model has no such table."""
-    rope = turns(spec)
-    if rope is None or not isinstance(rope.scaling, Llama3Scaling):
-        return None
-    return rope_factors(rope, rope.scaling)
+def gguf_tables(spec: ModelSpec) -> dict[str, list[float]]:
+    """Return the tensors of rotary factors that a spec needs, by name."""
+    return rope_tables(spec)
+
+
+def gguf_notes(spec: ModelSpec) -> tuple[str, ...]:
+    """Return what llama.cpp computes otherwise although the file says it right."""
+    return (*_arch_of(spec).notes(spec), *yarn_notes(spec))
 
 
 def check_same(written: ModelSpec, back: ModelSpec) -> None:
@@ -184,7 +186,10 @@ def check_same(written: ModelSpec, back: ModelSpec) -> None:
     Raises:
         ConfigError: GGUF cannot say something that the model needs.
     """
-    if replace(back, family=written.family) == written:
+    # Layers that guess further ahead are in no opened model, and so in no file.
+    back = replace(back, family=written.family, extra_layers=written.extra_layers)
+    written, back = _single(written), _single(back)
+    if back == written:
         return
     names = ("context", "embed", "layers", "final_norm", "head", "width", "vocab")
     odd = next(name for name in names if getattr(written, name) != getattr(back, name))
@@ -200,15 +205,27 @@ def check_same(written: ModelSpec, back: ModelSpec) -> None:
     )
 
 
+def _single(value: Any) -> Any:
+    """Return a record whose numbers are rounded to float32, which is what GGUF holds."""
+    if isinstance(value, float):
+        return struct.unpack("<f", struct.pack("<f", value))[0]
+    if isinstance(value, tuple):
+        return tuple(map(_single, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{name: _single(part) for name, part in parts.items()})
+    return value
+
+
 def _differ(a: Any, b: Any, name: str) -> bool:
     return bool(getattr(a, name) != getattr(b, name))
 
 
 def _arch_of(spec: ModelSpec) -> GgufArch:
-    arch = _BY_FAMILY.get(spec.family)
+    arch = BY_FAMILY.get(spec.family)
     if arch is None:
         raise ConfigError(
-            f"the family {spec.family} has no GGUF architecture here",
-            remedy=f"those that have: {', '.join(_BY_FAMILY)}",
+            f"llama.cpp runs no model of the family {spec.family}, and GGUF has no words for it",
+            remedy="export it as safetensors",
         )
     return arch
