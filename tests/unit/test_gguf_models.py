@@ -88,7 +88,6 @@ def test_a_file_saved_as_a_folder_is_a_published_model(form: Form, tmp_path: Pat
 
 # The published forms that cannot be told, and the word that the refusal names.
 UNTOLD = {
-    "GPT-NeoX-20B": "gelu_tanh",  # the architecture implies the other
     "GPT-J-6B": "family gptj",
     **dict.fromkeys(("GPT-Neo-1.3B", "GPT-Neo-2.7B"), "family gpt_neo"),
     **dict.fromkeys(("OPT-125m", "OPT-350m", "OPT-6.7B"), "family opt"),

@@ -180,6 +180,7 @@ FORMS: tuple[Form, ...] = (
         "bloom-8-heads-untied", _bloom(hidden_size=40, n_head=8, tie_word_embeddings=False), "eager"
     ),
     Form("pythia-parallel", _neox()),
+    Form("gpt-neox-gelu-fast", _neox(hidden_act="gelu_fast")),
     Form("gpt-neox-sequential", _neox(use_parallel_residual=False)),
     Form(
         "gpt-neox-full-rotary-no-bias",

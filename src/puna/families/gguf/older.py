@@ -122,6 +122,10 @@ _PARALLEL = Field(
 )
 
 
+# A key of our own: llama.cpp approximates every gelu by a tanh, and so has no word for it.
+_ACT = "hidden_act"
+
+
 def _read_gptneox(config: Config, keys: Keys, stored: Stored) -> None:
     heads = config["num_attention_heads"]
     head_dim = config["hidden_size"] // heads
@@ -131,6 +135,15 @@ def _read_gptneox(config: Config, keys: Keys, stored: Stored) -> None:
     settings["partial_rotary_factor"] = share_of(dims, head_dim)
     config |= {"model_type": "gpt_neox", "rope_parameters": settings}
     config["attention_bias"] = stored.has("blk.0.attn_qkv.bias")
+    config["hidden_act"] = keys.take(_ACT, default="gelu")
+
+
+def _write_gptneox(spec: ModelSpec) -> dict[str, Typed]:
+    keys = written(spec, KV_HEADS, VOCAB) | rope_keys(next(iter(ropes(spec)), None))
+    ffn = spec.layers[0].ffn
+    if isinstance(ffn, Dense) and ffn.act == "gelu_tanh":
+        keys[_ACT] = ("str", "gelu_fast")
+    return keys
 
 
 def _gptneox_lacks(spec: ModelSpec) -> str | None:
@@ -144,7 +157,7 @@ GPTNEOX = GgufArch(
     families=("gpt_neox",),
     fields=(*BODY, LAYER_EPS.spelled("layer_norm_eps"), _PARALLEL),
     read=_read_gptneox,
-    write=lambda spec: written(spec, KV_HEADS, VOCAB) | rope_keys(next(iter(ropes(spec)), None)),
+    write=_write_gptneox,
     lacks=_gptneox_lacks,
 )
 
