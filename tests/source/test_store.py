@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,45 @@ def test_what_a_broken_pull_left_is_removed(hub: Hub) -> None:
     assert plan.size == 4000
     remove(plan)
     assert not list(home().rglob("*.incomplete"))
+
+
+def break_off(hub: Hub, repo: str, files: Files) -> None:
+    """Pull a model whose weights end in an error after all other files have come."""
+    hub.add(repo, files)
+    hub.faults.bodies["model.safetensors"] = b"other bytes"
+    with pytest.raises(PunaError):
+        pull(repo)
+    for thread in threading.enumerate():  # the other files, which were under way
+        if thread.name == "pull":
+            thread.join()
+    hub.faults.bodies.clear()
+
+
+def test_whole_files_of_a_broken_pull_are_removed_too(hub: Hub, tiny_files: Files) -> None:
+    break_off(hub, "org/tiny", tiny_files)
+    assert on_disk(home() / "hub") > 0
+    remove(plan_removal("org/tiny"))
+    assert everything(home() / "hub") == set()
+
+
+def test_whole_files_in_a_cache_of_others_stay(
+    hub: Hub, tiny_files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "shared"))
+    break_off(hub, "org/tiny", tiny_files)
+    plan = plan_removal("org/tiny")
+    assert [blob.suffix for blob in plan.blobs] == [".incomplete"]
+    remove(plan)
+    assert on_disk(tmp_path / "shared") > 0
+
+
+def test_files_of_a_broken_pull_belong_to_the_one_that_ends_it(hub: Hub, tiny_files: Files) -> None:
+    break_off(hub, "org/tiny", tiny_files)
+    pull("org/tiny")
+    plan = plan_removal("org/tiny")
+    assert plan.kept_elsewhere == ()
+    remove(plan)
+    assert everything(home() / "hub") == set()
 
 
 def test_a_folder_that_leads_out_of_the_store_is_not_followed(
