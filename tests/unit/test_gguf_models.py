@@ -388,7 +388,9 @@ def test_refusals_name_the_thing(tmp_path: Path) -> None:
     assert "rope scaling 'su'" in rope
     noncausal = refusal(next(at), ConfigError, more=lambda w: w.add_causal_attention(False))
     assert "attention.causal" in noncausal
-    assert "no token embedding" in refusal(next(at), FormatError, drop=("token_embd.weight",))
+    empty = refusal(next(at), FormatError, drop=("token_embd.weight",))
+    assert "no token embedding" in empty
+    assert "at: " in empty
     gone = refusal(next(at), WeightsError, drop=("blk.0.attn_v.weight",))
     assert "missing: 'blk.0.attn_v.weight'" in gone
     extra = {"../../etc/passwd": np.ones(2, np.float32)}

@@ -70,10 +70,9 @@ def gguf_config(found: Gguf, *, ignore_keys: Iterable[str] = ()) -> dict[str, An
     shapes = {tensor: ref.shape for tensor, ref in found.tensors.items()}
     try:
         return config_of(found.metadata, shapes, read_floats(found, ROPE_TABLE), ignore_keys)
-    except ConfigError as error:
-        raise ConfigError(
-            error.what, where=error.where or str(found.files[0]), remedy=error.remedy
-        ) from error
+    except (ConfigError, FormatError) as error:
+        where = error.where or str(found.files[0])
+        raise type(error)(error.what, where=where, remedy=error.remedy) from error
     except ArithmeticError as error:
         raise ConfigError(
             f"the numbers of the metadata make no model: {error}",
