@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from puna.cli import main
+from puna.cli.show import out
 from puna.errors import FormatError, PunaError, SourceError, StorageError, UsageError
 from puna.home import home
 from puna.source import inventory, plan_removal, pull, remove, resolve, resolve_adapter
@@ -288,3 +289,26 @@ def test_adapters_by_id(hub: Hub, tiny_files: Files) -> None:
         resolve_adapter("org/tiny")
     with pytest.raises(SourceError, match=r"is an adapter, not a model(?s:.)*--adapter org/lora"):
         resolve("org/lora")
+
+
+@pytest.mark.parametrize(("width", "all_fits"), [(80, False), (120, True)])
+def test_a_long_name_stays_whole_in_the_list(
+    hub: Hub,
+    tiny_files: Files,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    all_fits: bool,
+) -> None:
+    name = "An-Organization/A-Model-1.7B-Instruct"
+    commit = hub.add(name, tiny_files)
+    pull(name)
+    monkeypatch.setattr(out, "width", width)
+    main(["list"])
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if name in line)
+    head = next(line for line in lines if "license" in line)
+    assert "apache-2.0" in row
+    assert set(head.split()) <= {"model", "from", "size", "license", "revision", "pulled"}
+    assert max(len(line.rstrip()) for line in lines if not line.startswith("kept in")) <= width
+    assert (commit[:8] in row) == ("pulled" in head) == all_fits
