@@ -28,6 +28,11 @@ def hub_cache() -> Path:
     return _named_cache() or home() / "hub"
 
 
+def own_cache() -> Path | None:
+    """Return `hub_cache` where only Puna writes into it; None where the user named a cache."""
+    return None if _named_cache() else hub_cache()
+
+
 def hub_caches() -> tuple[Path, ...]:
     """Return every cache that models are looked for in: `hub_cache` and the user's default one."""
     shared = _folder("XDG_CACHE_HOME") or Path.home() / ".cache"

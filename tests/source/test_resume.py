@@ -180,7 +180,9 @@ def test_too_small_a_disk_is_said_before_anything_is_fetched(
 
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(pulling.shutil, "disk_usage", lambda _: usage._replace(free=5_000_000))
-    with pytest.raises(StorageError, match=r"needs 6\.29 MB, and the disk has 5 MB free"):
+    with pytest.raises(
+        StorageError, match=r"needs 6\.29 MB and 67\.1 MB to spare, and the disk has 5 MB"
+    ):
         pull("org/big")
     assert hub.sent == 0
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from puna.cli import main
+from puna.cli.show import out
 from puna.errors import FormatError, PunaError, SourceError, StorageError, UsageError
 from puna.home import home
 from puna.source import inventory, plan_removal, pull, remove, resolve, resolve_adapter
@@ -121,6 +123,45 @@ def test_what_a_broken_pull_left_is_removed(hub: Hub) -> None:
     assert plan.size == 4000
     remove(plan)
     assert not list(home().rglob("*.incomplete"))
+
+
+def break_off(hub: Hub, repo: str, files: Files) -> None:
+    """Pull a model whose weights end in an error after all other files have come."""
+    hub.add(repo, files)
+    hub.faults.bodies["model.safetensors"] = b"other bytes"
+    with pytest.raises(PunaError):
+        pull(repo)
+    for thread in threading.enumerate():  # the other files, which were under way
+        if thread.name == "pull":
+            thread.join()
+    hub.faults.bodies.clear()
+
+
+def test_whole_files_of_a_broken_pull_are_removed_too(hub: Hub, tiny_files: Files) -> None:
+    break_off(hub, "org/tiny", tiny_files)
+    assert on_disk(home() / "hub") > 0
+    remove(plan_removal("org/tiny"))
+    assert everything(home() / "hub") == set()
+
+
+def test_whole_files_in_a_cache_of_others_stay(
+    hub: Hub, tiny_files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "shared"))
+    break_off(hub, "org/tiny", tiny_files)
+    plan = plan_removal("org/tiny")
+    assert [blob.suffix for blob in plan.blobs] == [".incomplete"]
+    remove(plan)
+    assert on_disk(tmp_path / "shared") > 0
+
+
+def test_files_of_a_broken_pull_belong_to_the_one_that_ends_it(hub: Hub, tiny_files: Files) -> None:
+    break_off(hub, "org/tiny", tiny_files)
+    pull("org/tiny")
+    plan = plan_removal("org/tiny")
+    assert plan.kept_elsewhere == ()
+    remove(plan)
+    assert everything(home() / "hub") == set()
 
 
 def test_a_folder_that_leads_out_of_the_store_is_not_followed(
@@ -248,3 +289,26 @@ def test_adapters_by_id(hub: Hub, tiny_files: Files) -> None:
         resolve_adapter("org/tiny")
     with pytest.raises(SourceError, match=r"is an adapter, not a model(?s:.)*--adapter org/lora"):
         resolve("org/lora")
+
+
+@pytest.mark.parametrize(("width", "all_fits"), [(80, False), (120, True)])
+def test_a_long_name_stays_whole_in_the_list(
+    hub: Hub,
+    tiny_files: Files,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    all_fits: bool,
+) -> None:
+    name = "An-Organization/A-Model-1.7B-Instruct"
+    commit = hub.add(name, tiny_files)
+    pull(name)
+    monkeypatch.setattr(out, "width", width)
+    main(["list"])
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if name in line)
+    head = next(line for line in lines if "license" in line)
+    assert "apache-2.0" in row
+    assert set(head.split()) <= {"model", "from", "size", "license", "revision", "pulled"}
+    assert max(len(line.rstrip()) for line in lines if not line.startswith("kept in")) <= width
+    assert (commit[:8] in row) == ("pulled" in head) == all_fits

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+import puna
 from puna.cli.app import main
 from puna.cli.tokenize import read_ids
 from puna.errors import UsageError
+from puna.loading import load_parts
+from puna.package import export_gguf
 from tests.unit.vocabularies import HARD, SEPARATOR, rank_file
 
 Capture = pytest.CaptureFixture[str]
@@ -142,3 +145,11 @@ def test_a_real_process(tmp_path: Path) -> None:
         check=True,
     )
     assert back.stdout == (tmp_path / "text").read_bytes()
+
+
+def test_a_name_that_would_change_nothing_is_refused(capsys: Capture, tmp_path: Path) -> None:
+    export_gguf(load_parts("cria", device="cpu"), tmp_path / "cria.gguf", "q8_0")
+    assert "leave out --pre" in refused(capsys, "cria", "x", "--pre", "gpt-2")
+    path = Path(puna.__file__).parent / "builtin" / "cria" / "tokenizer.json"
+    assert "leave out --pre" in refused(capsys, str(path), "x", "--pre", "no such name")
+    assert "is not known" in refused(capsys, str(tmp_path / "cria.gguf"), "x", "--pre", "nothing")

@@ -16,6 +16,7 @@ from puna.errors import StorageError
 from puna.formats import read_gguf
 from puna.loading import load_parts
 from puna.package import export_gguf
+from tests.source.store import write_model
 from tests.unit.test_cli import error, run
 from tests.unit.tiny import save_tiny
 
@@ -132,3 +133,33 @@ def test_an_export_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         export_gguf(load_parts("cria"), tmp_path / "m.gguf", progress=stop)
     assert not list(tmp_path.iterdir())
+
+
+def test_blocks_are_not_rounded_on_their_way_into_another_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    packed, plain, folder = tmp_path / "q4.gguf", tmp_path / "f32.gguf", tmp_path / "folder"
+    run(capsys, "export", "cria", "--out", str(packed), "--type", "q4_0")
+    run(capsys, "export", str(packed), "--out", str(plain), "--type", "f32")
+    argv = ("export", str(packed), "--out", str(folder), "--format", "safetensors")
+    run(capsys, *argv, "--type", "f32")
+    values = load_parts(packed, dtype="float32", device="cpu").model.state_dict()
+    for written in (plain, folder):
+        again = load_parts(written, device="cpu").model.state_dict()
+        assert all(torch.equal(value, again[name]) for name, value in values.items())
+
+
+def test_a_template_in_gos_language_is_not_written_as_jinja(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_gguf(load_parts("cria", device="cpu"), tmp_path / "cria.gguf", "q8_0")
+    go = b"{{ .System }}|{{ .Prompt }}>"
+    model = (tmp_path / "cria.gguf").read_bytes()
+    write_model(tmp_path / "store", parts=(("model", model), ("template", go)))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "store"))
+    folder = tmp_path / "folder"
+    run(capsys, "export", "llama3.2", "--out", str(folder), "--format", "safetensors")
+    messages = tmp_path / "messages.json"
+    messages.write_text('[{"role": "user", "content": "hi"}]')
+    for name in ("llama3.2", str(folder)):
+        assert json.loads(run(capsys, "render", name, str(messages), "--json"))["text"] == "|hi>"

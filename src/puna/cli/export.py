@@ -65,12 +65,18 @@ def _write(
 ) -> dict[str, Any]:
     from puna.errors import UsageError
     from puna.loading import load_parts
+    from puna.package import opening_dtype
+    from puna.source import resolve
 
     if format_ == "safetensors" and kind not in _SAFETENSORS:
         raise UsageError(f"safetensors are not written as {kind}", remedy="choose f32, f16 or bf16")
     with bars() as bar:
         parts = load_parts(
-            model, device="cpu", ignore_keys=ignore_keys, progress=bar("loading", "B")
+            model,
+            dtype=opening_dtype(resolve(model).path),
+            device="cpu",
+            ignore_keys=ignore_keys,
+            progress=bar("loading", "B"),
         )
         facts: dict[str, Any] = {"path": str(path), "format": format_, "type": kind}
         if format_ == "safetensors":
@@ -96,5 +102,6 @@ def _show(facts: dict[str, Any]) -> None:
     table.add_row("format", f"{facts['format']}, {facts['type']}")
     table.add_row("size", f"{facts['bytes']:,} bytes")
     for kind, count in facts["types"].items():
-        table.add_row(kind, "" if count is None else f"{count:,} values")
+        if count is not None:
+            table.add_row(kind, f"{count:,} values")
     out.print(table)

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from puna.cli.show import out, print_json
 
+_WIDE = 64  # columns that all but the names take
+
 
 def list_command(
     *,
@@ -39,22 +41,27 @@ def list_command(
         return
     table = Table(title="models on this disk", title_justify="left", box=SIMPLE_HEAD)
     width = max(len(item.name) for item in items)
-    table.add_column("model", min_width=width, overflow="fold")
+    # A name is there to be copied: it stays whole, and what no longer fits beside it goes.
+    spare = out.width - width - _WIDE
+    rest = (["revision"] if spare >= -13 else []) + (["pulled"] if spare >= 0 else [])
+    table.add_column("model", min_width=min(width, out.width - 40), overflow="fold")
     table.add_column("from", min_width=9)
     table.add_column("size", min_width=7, justify="right")
     table.add_column("license", overflow="fold")
-    table.add_column("revision", min_width=8)
-    table.add_column("pulled", min_width=10)
+    for column in rest:
+        table.add_column(column, no_wrap=True)
     for item in items:
+        more = {"revision": (item.revision or "")[:8], "pulled": (item.pulled or "")[:10]}
         table.add_row(
             item.name,
             item.kind,
             human_bytes(item.size),
             (item.license or "none stated")[:60],
-            (item.revision or "")[:8],
-            (item.pulled or "")[:10],
+            *(more[column] for column in rest),
         )
     out.print(table)
+    if "pulled" not in rest:
+        out.print("a wider terminal shows more; --json shows all", style="dim", soft_wrap=True)
     for place in dict.fromkeys(item.place for item in items if item.place):
         out.print(f"kept in {place}", style="dim", soft_wrap=True)
     if len(items) == 1:

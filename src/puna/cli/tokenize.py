@@ -153,7 +153,8 @@ def _show(tokenizer: Tokenizer, text: str, ids: list[int]) -> None:
         line.append(f" … and {len(ids) - _MOST_SHOWN:,} more", "dim")
     out.print(line)
     out.print(Text(" ".join(map(str, ids)), "dim"), soft_wrap=True)
-    out.print(Text(f"{len(ids):,} tokens, {len(text):,} characters, {len(text.encode()):,} bytes"))
+    counts = {"token": len(ids), "character": len(text), "byte": len(text.encode())}
+    out.print(Text(", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in counts.items())))
 
 
 def _printable(tokenizer: Tokenizer, token: int) -> str:

@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 
 from puna.errors import UsageError
-from puna.formats import write_atomic
 from puna.loading import Parts
 from puna.text import save_template, save_tokenizer
 from puna.weights import save_folder
@@ -42,6 +41,4 @@ def export_safetensors(
         notes.append("the vocabulary of the GGUF file was not rebuilt, so no tokenizer was written")
     if (template := parts.text.template) is not None:
         save_template(template, folder)
-        if parts.gguf is not None:
-            write_atomic(folder / "chat_template.jinja", template.source.encode())
     return tuple(notes)

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from puna.errors import FormatError, SourceError, StorageError
-from puna.home import hub_cache, hub_caches, offline
+from puna.home import hub_cache, hub_caches, offline, own_cache
 from puna.source.cache import write_ref
 from puna.source.catalog import catalog_id
 from puna.source.choose import Choice, choose, shards
@@ -83,7 +83,9 @@ def pull(
         files = _with_shards(place, listing, choice)
         place, missing = _where(place, files, on_check)
         fetched = _fetch_all(place, missing, on_bytes)
-        locked = {file.name: _locked(place, file, file in missing) for file in files}
+        # In Puna's own cache a pull that was killed fetched what this one found there.
+        ours = place.cache == own_cache()
+        locked = {file.name: _locked(place, file, ours or file in missing) for file in files}
         if place.cache == hub_cache():
             write_ref(place.cache, name.repo, revision, listing.commit)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -252,7 +254,8 @@ def _check_space(cache: Path, needed: int) -> None:
         return
     if needed and needed + _SPARE > free:
         raise StorageError(
-            f"the download needs {human_bytes(needed)}, and the disk has {human_bytes(free)} free",
+            f"the download needs {human_bytes(needed)} and {human_bytes(_SPARE)} to spare, "
+            f"and the disk has {human_bytes(free)} free",
             where=str(cache),
             remedy="free some space (puna list, puna rm), or set PUNA_HOME or HF_HOME elsewhere",
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from puna.errors import SourceError, StorageError, UsageError
-from puna.home import hub_cache
+from puna.home import hub_cache, own_cache
 from puna.source.cache import Snapshot, storage
 from puna.source.catalog import catalog_id
 from puna.source.choose import matches
@@ -48,8 +48,9 @@ def plan_removal(model: str) -> Removal:
     if name is None or lock is None:
         raise _not_ours(model)
     if not lock.commits:
-        if partials := _partials(name):
-            return Removal(name.repo, {}, tuple(partials), sum(partials.values()), 0, ())
+        left = _leftovers(name)
+        if left.blobs:
+            return left
         raise _not_ours(model)
     commits = dict(lock.commits)
     if name.revision:
@@ -73,18 +74,25 @@ def remove(removal: Removal) -> None:
     commits = read_lock(removal.repo).commits
     for commit, names in removal.files.items():
         entry = commits.get(commit)
-        if entry is None:
+        snapshot = _snapshot(removal.repo, commit, entry)
+        if snapshot is None:
             continue
-        snapshot = Snapshot(Path(entry.cache), removal.repo, commit)
-        fetched = [name for name in names if entry.files[name].fetched]
-        drop_files(removal.repo, commit, set(names))
+        fetched = [name for name in names if entry is None or entry.files[name].fetched]
+        if entry is not None:
+            drop_files(removal.repo, commit, set(names))
         for name in fetched:
             _unlink(snapshot.folder / name, storage(snapshot.cache, removal.repo))
     for blob in removal.blobs:
         _unlink(blob, blob.parent.parent)
     for commit in removal.files:
-        if entry := commits.get(commit):
-            _tidy(Snapshot(Path(entry.cache), removal.repo, commit))
+        if snapshot := _snapshot(removal.repo, commit, commits.get(commit)):
+            _tidy(snapshot)
+
+
+def _snapshot(repo: str, commit: str, entry: LockedCommit | None) -> Snapshot | None:
+    """Return where a commit lies; one that no lock has is Puna's in Puna's own cache alone."""
+    cache = own_cache() if entry is None else Path(entry.cache)
+    return Snapshot(cache, repo, commit) if cache else None
 
 
 def _chosen(name: HubName, entry: LockedCommit) -> tuple[str, ...]:
@@ -121,11 +129,20 @@ def _weigh(
     return Removal(repo, files, tuple(free), sum(free.values()), shared, tuple(sorted(elsewhere)))
 
 
-def _partials(name: HubName) -> dict[Path, int]:
-    """Return what a pull that broke off left in Puna's cache, with bytes."""
-    folder = storage(hub_cache(), name.repo) / "blobs"
-    found = [p for p in folder.glob("*.incomplete") if is_sha256(p.stem) or is_git_id(p.stem)]
-    return {path: path.stat().st_size for path in found if not path.is_symlink()}
+def _leftovers(name: HubName) -> Removal:
+    """Return what a pull that broke off left: partial files, and whole ones in Puna's own cache."""
+    folder = storage(hub_cache(), name.repo)
+    mine = own_cache() is not None
+    snapshots = (folder / "snapshots").glob("*") if mine else ()
+    found = (folder / "blobs").glob("*" if mine else "*.incomplete")
+    named = [path for path in found if is_sha256(path.stem) or is_git_id(path.stem)]
+    blobs = {path: path.stat().st_size for path in named if not path.is_symlink()}
+    files = {
+        place.name: tuple(Snapshot(hub_cache(), name.repo, place.name).digests())
+        for place in snapshots
+        if is_git_id(place.name)
+    }
+    return Removal(name.repo, files, tuple(blobs), sum(blobs.values()), 0, ())
 
 
 def _users(blob: Path, going: set[Path]) -> Iterator[Path]:

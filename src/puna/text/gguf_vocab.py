@@ -17,7 +17,7 @@ from puna.text.bpe import JsonTokenizer
 from puna.text.gguf_fields import Type, Vocabulary
 from puna.text.ids import short
 from puna.text.pretokenizer import PreTokenizer
-from puna.text.pretokenizers import choices, pretokenizer
+from puna.text.pretokenizers import choices, pretokenizer, refuse
 from puna.text.published import by_pieces
 from puna.text.rebuild import (
     SPACE,
@@ -84,6 +84,8 @@ def tokenizer_from_gguf(
             where=f"{where}, {fields.MODEL}",
             remedy=f"the kinds that are: {_KNOWN}; or use the model's tokenizer.json",
         )
+    if kind not in _CUT:
+        refuse(pre, f"a vocabulary of the kind {kind!r}", where)
     return build(metadata, fields.vocabulary(metadata, where), where, pre)
 
 
@@ -176,6 +178,7 @@ def _bert(
     return word_piece(ids, unknown, lowercase is not False, settings, origin)
 
 
+_CUT = ("gpt2", "gemma4")  # the kinds whose text is cut before pieces are merged
 _BUILDERS = {"llama": _llama, "gpt2": _gpt2, "gemma4": _gemma4, "t5": _t5, "bert": _bert}
 
 

@@ -9,6 +9,7 @@ from puna.formats.gguf import MAGIC, find_gguf, read_gguf
 from puna.text.bpe import load_json
 from puna.text.files import read_head
 from puna.text.gguf_vocab import tokenizer_from_gguf
+from puna.text.pretokenizers import refuse
 from puna.text.settings import NO_SETTINGS, SETTINGS, Settings, read_settings
 from puna.text.slow import MERGES, VOCABULARY, load_slow
 from puna.text.tiktoken import looks_like_tiktoken
@@ -48,6 +49,7 @@ def open_tokenizer(path: Path, *, pre: str | None = None) -> Tokenizer:
     if path.name in (VOCABULARY, MERGES):
         return _pair(path.parent, pre)
     if head.lstrip(b" \t\r\n").startswith(b"{"):
+        refuse(pre, path.name, str(path))
         settings, files = _beside(path, path.name == JSON)
         return load_json(path, settings, files)
     named = path.name in (MODEL, RANKS) or path.suffix == ".tiktoken"

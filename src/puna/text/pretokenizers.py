@@ -367,6 +367,20 @@ def pretokenizer(name: str, where: str) -> PreTokenizer:
     return rule
 
 
+def refuse(pre: str | None, what: str, where: str) -> None:
+    """Refuse the name of a pre-tokenizer for a form that says by itself how text is cut.
+
+    Raises:
+        TokenizerError: a name was given.
+    """
+    if pre is not None:
+        raise TokenizerError(
+            f"{what[:120]} says itself how text is cut: {short(repr(pre))} would change nothing",
+            where=where,
+            remedy="leave out --pre",
+        )
+
+
 def choices() -> str:
     """The remedy that lists the names."""
     names = ", ".join(rule.name for rule in TABLE)

@@ -10,6 +10,7 @@ from puna.errors import TokenizerError
 from puna.formats.atomic import write_atomic
 from puna.text.bpe import load_json
 from puna.text.files import copy_files, read_head
+from puna.text.pretokenizers import refuse
 from puna.text.settings import SETTINGS, Settings, read_settings
 from puna.text.slow import MERGES, VOCABULARY, load_slow
 from puna.text.spm import load_sentencepiece
@@ -111,7 +112,8 @@ def load_tokenizer(folder: Path, *, pre: str | None = None) -> Tokenizer | None:
 
     Args:
         folder: the checkpoint's folder.
-        pre: the pre-tokenizer's name, where the vocabulary is of a form that cannot say it.
+        pre: the pre-tokenizer's name, where the vocabulary is of a form that cannot say it;
+            refused where it can.
 
     Raises:
         TokenizerError: a file that is broken, files that contradict each other, or a form that
@@ -119,6 +121,7 @@ def load_tokenizer(folder: Path, *, pre: str | None = None) -> Tokenizer | None:
     """
     files = tuple(folder / name for name in _BESIDE if (folder / name).is_file())
     if (folder / JSON).is_file():
+        refuse(pre, JSON, str(folder / JSON))
         return load_json(folder / JSON, read_settings(folder), files)
     if (folder / MODEL).is_file():
         return load_model(folder / MODEL, read_settings(folder), files, pre=pre)
@@ -140,6 +143,7 @@ def load_model(
     """
     if looks_like_tiktoken(read_head(path)):
         return load_tiktoken(path, settings, pre=pre, files=_settings_of(files))
+    refuse(pre, path.name, str(path))
     return load_sentencepiece(path, settings, files)
 
 

@@ -71,10 +71,9 @@ def gguf_config(found: Gguf, *, ignore_keys: Iterable[str] = ()) -> dict[str, An
     tables = {name: values for name in TABLES if (values := read_floats(found, name)) is not None}
     try:
         return config_of(found.metadata, shapes, tables, ignore_keys)
-    except ConfigError as error:
-        raise ConfigError(
-            error.what, where=error.where or str(found.files[0]), remedy=error.remedy
-        ) from error
+    except (ConfigError, FormatError) as error:
+        where = error.where or str(found.files[0])
+        raise type(error)(error.what, where=where, remedy=error.remedy) from error
     except ArithmeticError as error:
         raise ConfigError(
             f"the numbers of the metadata make no model: {error}",
