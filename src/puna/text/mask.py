@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from puna.text import probe
 from puna.text.probe import Render, Unmarkable, common, shows_calls
-from puna.text.scene import Span
+from puna.text.scene import Run, Span
 
 # Published special tokens are spelled in these ways: <|im_end|>, </s>, <end_of_turn>, [/INST].
 _LOOKS_SPECIAL = re.compile(
@@ -60,6 +60,34 @@ def assistant_spans(
         spans += found
     _check_apart(spans)
     return tuple(spans)
+
+
+def block_spans(
+    messages: Sequence[dict[str, Any]],
+    run: Run,
+    render: Callable[[Sequence[dict[str, Any]]], Run],
+) -> tuple[Span, ...]:
+    """The spans of a template's own generation blocks, once they are seen to be the assistant's.
+
+    Args:
+        messages: the conversation.
+        run: its rendering.
+        render: renders messages in the same way.
+
+    Raises:
+        Unmarkable: the blocks are empty, or hold what a user says.
+    """
+    spoken = [m for m in messages if m["role"] == "assistant"]
+    says = any(_content(m) or m.get("tool_calls") for m in spoken)
+    if says and not any(run.text[slice(*span)].strip() for span in run.spans):
+        raise Unmarkable("no generation block holds anything that it says")
+    word = "puna"
+    while word in run.text:
+        word += "x"
+    probed = render([probe.changed(m, word) if m["role"] == "user" else m for m in messages])
+    if any(word in probed.text[slice(*span)] for span in probed.spans):
+        raise Unmarkable("a generation block holds what a user says")
+    return run.spans
 
 
 def _runs(messages: Sequence[dict[str, Any]]) -> list[list[int]]:

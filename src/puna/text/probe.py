@@ -141,8 +141,8 @@ def _place(
 ) -> Span:
     """The characters of `text`, the rendering of `messages`, that come from one message."""
     one, two = (
-        render([*messages[:index], changed, *messages[index + 1 :]], ask)
-        for changed in _probes(messages[index])
+        render([*messages[:index], other, *messages[index + 1 :]], ask)
+        for other in _probes(messages[index])
     )
     if one == two:
         raise Unmarkable(f"messages[{index}] is not in the text")
@@ -158,22 +158,23 @@ def _probes(message: dict[str, Any]) -> list[dict[str, Any]]:
     content = _content(message)
     used = {content[:1], content[-1:]}
     one, two = [letter for letter in string.ascii_uppercase if letter not in used][:2]
-    return [_changed(message, f"{letter}puna{letter}") for letter in (one, two)]
+    return [changed(message, f"{letter}puna{letter}") for letter in (one, two)]
 
 
-def _changed(message: dict[str, Any], word: str) -> dict[str, Any]:
-    changed = dict(message)
+def changed(message: dict[str, Any], word: str) -> dict[str, Any]:
+    """The message with other words: the same form, and `word` for its content and its calls."""
+    probe = dict(message)
     content = message.get("content")
     if isinstance(content, list) and content:
-        changed["content"] = [{"type": "text", "text": word}]
+        probe["content"] = [{"type": "text", "text": word}]
     elif content or not message.get("tool_calls"):
-        changed["content"] = word
+        probe["content"] = word
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
         named = [_renamed(call, word, None) for call in calls[:1]]
-        changed["tool_calls"] = [*named, *calls[1:]]
-        changed["tool_calls"][-1] = _renamed(calls[-1], word, {word: word})
-    return changed
+        probe["tool_calls"] = [*named, *calls[1:]]
+        probe["tool_calls"][-1] = _renamed(calls[-1], word, {word: word})
+    return probe
 
 
 def _renamed(call: Any, word: str, arguments: dict[str, str] | None) -> Any:
