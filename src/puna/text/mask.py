@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from puna.text import probe
-from puna.text.probe import Render, Unmarkable, common, shows_calls
+from puna.text.probe import Render, Unmarkable, common, content_of, shows_calls
 from puna.text.scene import Run, Span
 
 # Published special tokens are spelled in these ways: <|im_end|>, </s>, <end_of_turn>, [/INST].
@@ -78,7 +78,7 @@ def block_spans(
         Unmarkable: the blocks are empty, or hold what a user says.
     """
     spoken = [m for m in messages if m["role"] == "assistant"]
-    says = any(_content(m) or m.get("tool_calls") for m in spoken)
+    says = any(content_of(m) or m.get("tool_calls") for m in spoken)
     if says and not any(run.text[slice(*span)].strip() for span in run.spans):
         raise Unmarkable("no generation block holds anything that it says")
     word = "puna"
@@ -115,7 +115,7 @@ def _check_leads(
     """Of messages in a row, all begin alike, or the header of one is taken for what it says."""
     leads = []
     for index, (start, end) in zip(run, spans, strict=True):
-        said, content = text[start:end], _content(messages[index])
+        said, content = text[start:end], content_of(messages[index])
         if content and not messages[index].get("tool_calls"):
             lead = said[: said.find(content)].strip()
             leads.append("" if lead.endswith("</think>") else lead)
@@ -142,7 +142,7 @@ def _turn(
     if not text.startswith(before):
         raise Unmarkable(f"what comes before messages[{index}] is written in another way later on")
     start = len(before)
-    content = _content(messages[index])
+    content = content_of(messages[index])
     calls = messages[index].get("tool_calls")
     exact = re.compile(rf"\s*{re.escape(content)}\s*(?:{ends.pattern})").match(text, start)
     if exact and content and not calls:
@@ -164,13 +164,6 @@ def _turn(
     if shared < len(alone):
         raise Unmarkable(f"the end of messages[{index}] is written in another way later on")
     return start, _without_space(text, start, shared, ends)
-
-
-def _content(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "\n".join(part["text"] for part in content)
-    return str(content or "").strip()
 
 
 def _without_space(text: str, start: int, end: int, ends: re.Pattern[str]) -> int:

@@ -155,7 +155,7 @@ def _place(
 
 def _probes(message: dict[str, Any]) -> list[dict[str, Any]]:
     """Two messages of the same form that share no first and no last letter with it."""
-    content = _content(message)
+    content = content_of(message)
     used = {content[:1], content[-1:]}
     one, two = [letter for letter in string.ascii_uppercase if letter not in used][:2]
     return [changed(message, f"{letter}puna{letter}") for letter in (one, two)]
@@ -192,7 +192,7 @@ def _renamed(call: Any, word: str, arguments: dict[str, str] | None) -> Any:
 
 def _check_content(message: dict[str, Any], said: str, index: int) -> None:
     """What is said must be the content; reasoning before it may have been taken out."""
-    content = _content(message)
+    content = content_of(message)
     answer = content.rsplit("</think>", 1)[-1].strip()
     calls = message.get("tool_calls")
     if calls and not shows_calls(calls, said):
@@ -201,7 +201,8 @@ def _check_content(message: dict[str, Any], said: str, index: int) -> None:
         raise Unmarkable(f"the content of messages[{index}] is not found in its turn")
 
 
-def _content(message: dict[str, Any]) -> str:
+def content_of(message: dict[str, Any]) -> str:
+    """What a message says, its parts joined, without the white space around it."""
     content = message.get("content")
     if isinstance(content, list):
         content = "\n".join(str(part.get("text", "")) for part in content)
