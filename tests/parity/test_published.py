@@ -178,11 +178,22 @@ def test_the_context_counts_the_scaling_in(settings: dict[str, Any], context: in
 
 
 def test_notes_of_published_configs_pass() -> None:
-    """`max_sequence_length` stands in early LLaMA configs, the others in GPT-NeoX-20B's."""
+    """`max_sequence_length` stands in early LLaMA configs, others in those of the models named."""
     assert read_config({**LLAMA, "max_sequence_length": 2048}) == read_config(LLAMA)
     neox = PUBLISHED["GPT-NeoX-20B"][0]
     notes = {"attention_probs_dropout_prob": 0, "hidden_dropout_prob": 0}
     assert read_config({**neox, **notes}) == read_config(neox)
+    gpt2 = PUBLISHED["GPT-2"][0]
+    assert read_config({**gpt2, "_num_labels": 1}) == read_config(gpt2)  # DistilGPT-2
+    coder = PUBLISHED["StarCoder2-3b"][0]
+    notes = {
+        "activation_function": "gelu",
+        "attention_softmax_in_fp32": True,
+        "layer_norm_epsilon": 1e-05,
+        "scale_attention_softmax_in_fp32": True,
+        "scale_attn_weights": True,
+    }
+    assert read_config({**coder, **notes}) == read_config(coder)
 
 
 def test_the_decoder_knows_no_family() -> None:

@@ -17,6 +17,7 @@ from puna.text import (
     open_template,
     open_tokenizer,
     save_template,
+    save_tokenizer,
 )
 from tests.unit.text_samples import (
     CALL,
@@ -260,8 +261,17 @@ def test_bos_comes_first_only_where_the_tokenizer_puts_it(tmp_path: Path) -> Non
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
     bare = load_tokenizer(tmp_path)
     assert bare is not None
-    template = open_template("vicuna", folder=tmp_path, tokenizer=bare)
-    assert bare.bos_id not in template.render_ids([user("a")], tokenizer=bare)
+    for name in format_names():
+        template = open_template(name, folder=tmp_path, tokenizer=bare)
+        ids = template.render_ids([user("a")], tokenizer=bare)
+        assert bare.bos_id not in ids, name
+        # What was tuned without it is served without it.
+        save_tokenizer(bare, tmp_path / name)
+        save_template(template, tmp_path / name)
+        again = load_template(tmp_path / name, load_tokenizer(tmp_path / name))
+        assert again is not None
+        assert again.stops == template.stops
+        assert again.render_ids([user("a")], tokenizer=bare) == ids, name
 
 
 def test_what_is_saved_renders_and_stops_as_before(tmp_path: Path) -> None:

@@ -255,6 +255,20 @@ UNMARKABLE = {
         "{% endset %}{{ x }}{% endfor %}",
         "inside a macro or captured text",
     ),
+    "one block around everything": (
+        "{% generation %}{% for m in messages %}{{ m.content }}{% endfor %}{% endgeneration %}",
+        "a generation block holds what a user says",
+    ),
+    "blocks around all but the first": (
+        "{% for m in messages %}{% if loop.first %}{{ m.content }}{% else %}"
+        "{% generation %}{{ m.content }}{% endgeneration %}{% endif %}{% endfor %}",
+        "a generation block holds what a user says",
+    ),
+    "blocks of another role": (
+        "{% for m in messages %}{{ m.content }}{% if m.role == 'model' %}"
+        "{% generation %}{{ m.content }}{% endgeneration %}{% endif %}{% endfor %}",
+        "no generation block holds anything",
+    ),
 }
 
 

@@ -56,6 +56,7 @@ INERT: Final[Mapping[str, str]] = {
     "id2label": "a head that a language model does not have",
     "label2id": "a head that a language model does not have",
     "num_labels": "a head that a language model does not have",
+    "_num_labels": "a head that a language model does not have",
     "problem_type": "a head that a language model does not have",
     "finetuning_task": "a note",
     "task_specific_params": "defaults of generation",

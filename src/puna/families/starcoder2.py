@@ -28,6 +28,9 @@ def read(keys: Keys) -> ModelSpec:
     """Read a StarCoder2 config; one switch says whether linear maps have biases."""
     keys.neutral("mlp_type", "default")
     keys.neutral("norm_type", "layer_norm")
+    keys.neutral("scale_attn_weights", True)
+    # Of the class before it, which the published class does not read.
+    keys.skip("activation_function", "layer_norm_epsilon", "scale_attention_softmax_in_fp32")
     bias = keys.switch("use_bias", default=True)
     act = keys.activation("hidden_act", default="gelu_pytorch_tanh")
     spec = llama.read_body(

@@ -57,9 +57,3 @@ def bases(entry: CatalogEntry) -> Iterator[str]:
         if base is None:
             return
         entry = base
-
-
-def close_names(name: str) -> tuple[str, ...]:
-    """Return catalog names that begin like `name`, for hints."""
-    head = name.lower().rstrip("0123456789.")
-    return tuple(known for known in known_models() if head and known.startswith(head))[:6]

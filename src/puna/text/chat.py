@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from puna.errors import TemplateError
 from puna.text.calls import Form, in_form, wanted_form, with_values
-from puna.text.mask import assistant_spans, mask_of
+from puna.text.mask import assistant_spans, block_spans, mask_of
 from puna.text.messages import Message, plain_messages, plain_options, plain_tools, with_reasoning
 from puna.text.meter import Limits
 from puna.text.probe import Unmarkable
@@ -189,7 +189,7 @@ class ChatTemplate:
         """
         view = _View(self, messages, tools, options)
         run = view.run(view.messages, add_generation_prompt)
-        return run.text, view.spans(run, specials)
+        return run.text, view.spans(run, add_generation_prompt, specials)
 
     @cached_property
     def _forms(self) -> dict[int, Form]:
@@ -240,17 +240,17 @@ class _View:
         scene = Scene(messages, self._tools, ask, tokens, self._options, self._now)
         return rendered(self._program, scene, self._template.name)
 
-    def spans(self, run: Run, specials: Sequence[str] | None) -> tuple[Span, ...]:
+    def spans(self, run: Run, ask: bool, specials: Sequence[str] | None) -> tuple[Span, ...]:
         if not any(message["role"] == "assistant" for message in self.messages):
             return ()
         traits = self._program.traits
         if traits.captured:
             raise self._unmarkable("a generation block is inside a macro or captured text")
-        if traits.generation:
-            return run.spans
         try:
+            if traits.generation:
+                return block_spans(self.messages, run, lambda part: self.run(part, ask))
             return assistant_spans(
-                self.messages, run.text, lambda part, ask: self.run(part, ask).text, specials
+                self.messages, run.text, lambda part, asks: self.run(part, asks).text, specials
             )
         except Unmarkable as exc:
             raise self._unmarkable(str(exc)) from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from puna.text import probe
-from puna.text.probe import Render, Unmarkable, common, shows_calls
-from puna.text.scene import Span
+from puna.text.probe import Render, Unmarkable, common, content_of, shows_calls
+from puna.text.scene import Run, Span
 
 # Published special tokens are spelled in these ways: <|im_end|>, </s>, <end_of_turn>, [/INST].
 _LOOKS_SPECIAL = re.compile(
@@ -62,6 +62,34 @@ def assistant_spans(
     return tuple(spans)
 
 
+def block_spans(
+    messages: Sequence[dict[str, Any]],
+    run: Run,
+    render: Callable[[Sequence[dict[str, Any]]], Run],
+) -> tuple[Span, ...]:
+    """The spans of a template's own generation blocks, once they are seen to be the assistant's.
+
+    Args:
+        messages: the conversation.
+        run: its rendering.
+        render: renders messages in the same way.
+
+    Raises:
+        Unmarkable: the blocks are empty, or hold what a user says.
+    """
+    spoken = [m for m in messages if m["role"] == "assistant"]
+    says = any(content_of(m) or m.get("tool_calls") for m in spoken)
+    if says and not any(run.text[slice(*span)].strip() for span in run.spans):
+        raise Unmarkable("no generation block holds anything that it says")
+    word = "puna"
+    while word in run.text:
+        word += "x"
+    probed = render([probe.changed(m, word) if m["role"] == "user" else m for m in messages])
+    if any(word in probed.text[slice(*span)] for span in probed.spans):
+        raise Unmarkable("a generation block holds what a user says")
+    return run.spans
+
+
 def _runs(messages: Sequence[dict[str, Any]]) -> list[list[int]]:
     """The places of the assistant's messages, those in a row together."""
     runs: list[list[int]] = []
@@ -87,7 +115,7 @@ def _check_leads(
     """Of messages in a row, all begin alike, or the header of one is taken for what it says."""
     leads = []
     for index, (start, end) in zip(run, spans, strict=True):
-        said, content = text[start:end], _content(messages[index])
+        said, content = text[start:end], content_of(messages[index])
         if content and not messages[index].get("tool_calls"):
             lead = said[: said.find(content)].strip()
             leads.append("" if lead.endswith("</think>") else lead)
@@ -114,7 +142,7 @@ def _turn(
     if not text.startswith(before):
         raise Unmarkable(f"what comes before messages[{index}] is written in another way later on")
     start = len(before)
-    content = _content(messages[index])
+    content = content_of(messages[index])
     calls = messages[index].get("tool_calls")
     exact = re.compile(rf"\s*{re.escape(content)}\s*(?:{ends.pattern})").match(text, start)
     if exact and content and not calls:
@@ -136,13 +164,6 @@ def _turn(
     if shared < len(alone):
         raise Unmarkable(f"the end of messages[{index}] is written in another way later on")
     return start, _without_space(text, start, shared, ends)
-
-
-def _content(message: dict[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "\n".join(part["text"] for part in content)
-    return str(content or "").strip()
 
 
 def _without_space(text: str, start: int, end: int, ends: re.Pattern[str]) -> int:

@@ -141,8 +141,8 @@ def _place(
 ) -> Span:
     """The characters of `text`, the rendering of `messages`, that come from one message."""
     one, two = (
-        render([*messages[:index], changed, *messages[index + 1 :]], ask)
-        for changed in _probes(messages[index])
+        render([*messages[:index], other, *messages[index + 1 :]], ask)
+        for other in _probes(messages[index])
     )
     if one == two:
         raise Unmarkable(f"messages[{index}] is not in the text")
@@ -155,25 +155,26 @@ def _place(
 
 def _probes(message: dict[str, Any]) -> list[dict[str, Any]]:
     """Two messages of the same form that share no first and no last letter with it."""
-    content = _content(message)
+    content = content_of(message)
     used = {content[:1], content[-1:]}
     one, two = [letter for letter in string.ascii_uppercase if letter not in used][:2]
-    return [_changed(message, f"{letter}puna{letter}") for letter in (one, two)]
+    return [changed(message, f"{letter}puna{letter}") for letter in (one, two)]
 
 
-def _changed(message: dict[str, Any], word: str) -> dict[str, Any]:
-    changed = dict(message)
+def changed(message: dict[str, Any], word: str) -> dict[str, Any]:
+    """The message with other words: the same form, and `word` for its content and its calls."""
+    probe = dict(message)
     content = message.get("content")
     if isinstance(content, list) and content:
-        changed["content"] = [{"type": "text", "text": word}]
+        probe["content"] = [{"type": "text", "text": word}]
     elif content or not message.get("tool_calls"):
-        changed["content"] = word
+        probe["content"] = word
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
         named = [_renamed(call, word, None) for call in calls[:1]]
-        changed["tool_calls"] = [*named, *calls[1:]]
-        changed["tool_calls"][-1] = _renamed(calls[-1], word, {word: word})
-    return changed
+        probe["tool_calls"] = [*named, *calls[1:]]
+        probe["tool_calls"][-1] = _renamed(calls[-1], word, {word: word})
+    return probe
 
 
 def _renamed(call: Any, word: str, arguments: dict[str, str] | None) -> Any:
@@ -191,7 +192,7 @@ def _renamed(call: Any, word: str, arguments: dict[str, str] | None) -> Any:
 
 def _check_content(message: dict[str, Any], said: str, index: int) -> None:
     """What is said must be the content; reasoning before it may have been taken out."""
-    content = _content(message)
+    content = content_of(message)
     answer = content.rsplit("</think>", 1)[-1].strip()
     calls = message.get("tool_calls")
     if calls and not shows_calls(calls, said):
@@ -200,7 +201,8 @@ def _check_content(message: dict[str, Any], said: str, index: int) -> None:
         raise Unmarkable(f"the content of messages[{index}] is not found in its turn")
 
 
-def _content(message: dict[str, Any]) -> str:
+def content_of(message: dict[str, Any]) -> str:
+    """What a message says, its parts joined, without the white space around it."""
     content = message.get("content")
     if isinstance(content, list):
         content = "\n".join(str(part.get("text", "")) for part in content)

@@ -80,10 +80,8 @@ def open_template(
     """
     tokens = _tokens(folder, tokenizer)
     if isinstance(name, str) and name in format_names():
-        source = read_format(name)
-        if tokenizer is not None and tokenizer.encode("") != [tokenizer.bos_id]:
-            tokens["bos_token"] = ""  # this tokenizer begins no text with it
-        return _made(source, tokens, f"format {name}", limits=limits)
+        begins = tokenizer is None or tokenizer.encode("") == [tokenizer.bos_id]
+        return _made(read_format(name, bos=begins), tokens, f"format {name}", limits=limits)
     path = Path(name)
     if not path.is_file():
         raise TemplateError(

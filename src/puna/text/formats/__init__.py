@@ -24,6 +24,7 @@ _ALIASES = {
     "llama-2": "llama-2-chat",
 }
 _FOLDER = Path(__file__).resolve().parent
+_NO_BOS = "{%- set bos_token = '' -%}\n"
 _STATED = re.compile(
     r"\s*(?:\{#-?\s*stop:\s*(\[[^\n]*\])\s*-?#\}"
     r"|\{\{-?\s*/\*\s*stop:\s*(\[[^\n]*\])\s*\*/)"
@@ -36,9 +37,15 @@ def format_names() -> tuple[str, ...]:
     return tuple(sorted([path.stem for path in _FOLDER.glob("*.jinja")] + list(_ALIASES)))
 
 
-def read_format(name: str) -> str:
-    """Return the Jinja text of a format that `format_names` lists."""
-    return read_text(_FOLDER / f"{_ALIASES.get(name, name)}.jinja", TemplateError)
+def read_format(name: str, *, bos: bool = True) -> str:
+    """Return the Jinja text of a format that `format_names` lists.
+
+    Without `bos` the text itself says that it begins with none, so that this still holds when the
+    text is saved with a tuned model.
+    """
+    text = read_text(_FOLDER / f"{_ALIASES.get(name, name)}.jinja", TemplateError)
+    first, rest = text.split("\n", 1)  # a comment, which may state the stop texts
+    return text if bos else f"{first}\n{_NO_BOS}{rest}"
 
 
 def stated_stops(source: str, name: str) -> tuple[str, ...]:
