@@ -1,4 +1,4 @@
-"""The joint that opens a model: source → spec → weights → model → adapter, and its text parts."""
+"""The joint that opens a model, source → spec → weights → model → adapter, and saves it again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 
 from puna.adapter import read_adapter
-from puna.errors import UsageError
-from puna.families import NameTable, gguf_names, name_table
+from puna.errors import AdapterError, UsageError
+from puna.families import NameTable, gguf_names, name_table, saved_form
 from puna.formats import Gguf
 from puna.model import Decoder, build
 from puna.reading import describe, read_text
@@ -24,8 +24,8 @@ from puna.source import (
     verify_source,
 )
 from puna.spec import ModelSpec
-from puna.text import TextParts
-from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf
+from puna.text import TextParts, save_specials, save_template, save_tokenizer
+from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf, save_folder
 
 # Passed as a key to ignore, it lets an adapter onto another base than it names.
 BASE_KEY = "base_model_name_or_path"
@@ -86,6 +86,12 @@ def load_parts(
     ignored = tuple(ignore_keys)
     source = resolve_or_pull(model, on_bytes=on_pull) if pull else resolve(model)
     verify_source(source, on_check)
+    if source.ollama is not None and source.ollama.adapters:
+        raise AdapterError(
+            f"{source.name} of Ollama's store has an adapter in GGUF, which is not read",
+            where=str(source.ollama.adapters[0]),
+            remedy="load its base, with the adapter as a LoRA folder in PEFT's layout",
+        )
     opened = describe(source, ignore_keys=ignored)
     config, spec, gguf = opened.config, opened.spec, opened.gguf
     beside, notes = _find_adapter(adapter, source, ignored, pull)
@@ -102,6 +108,26 @@ def load_parts(
     slot = None if tuned is None else read_adapter(tuned, decoder, table)
     text = read_text(source, config, gguf, template=template, adapter=tuned)
     return Parts(source, config, spec, table, decoder, text, slot, gguf, notes)
+
+
+def save_parts(parts: Parts, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a folder that this package and others load: weights, config, text files.
+
+    Args:
+        parts: the opened model, its adapters merged.
+        folder: made where it is not there.
+        dtype: what weights are written in; None leaves them as they are.
+
+    Raises:
+        StorageError: the disk did not take it; what was there before is still there.
+    """
+    table, config = saved_form(parts.spec, parts.config)
+    save_folder(parts.model, table, folder, config=config, dtype=dtype)
+    save_specials(parts.source.path, folder)
+    if parts.text.tokenizer is not None:
+        save_tokenizer(parts.text.tokenizer, folder)
+    if parts.text.template is not None:
+        save_template(parts.text.template, folder)
 
 
 def _find_adapter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -12,10 +13,12 @@ import pytest
 import torch
 
 import puna
-from puna.errors import StorageError
+from puna.errors import AdapterError, StorageError
 from puna.formats import read_gguf
+from puna.generate import LanguageModel
 from puna.loading import load_parts
 from puna.package import export_gguf
+from puna.source import OllamaModel, resolve
 from tests.source.store import write_model
 from tests.unit.test_cli import error, run
 from tests.unit.tiny import save_tiny
@@ -163,3 +166,35 @@ def test_a_template_in_gos_language_is_not_written_as_jinja(
     messages.write_text('[{"role": "user", "content": "hi"}]')
     for name in ("llama3.2", str(folder)):
         assert json.loads(run(capsys, "render", name, str(messages), "--json"))["text"] == "|hi>"
+
+
+def test_what_a_store_keeps_beside_its_file_is_said(tmp_path: Path) -> None:
+    parts = load_parts("cria", device="cpu")
+    kept = OllamaModel(system="Speak plainly.", params={"stop": ["x"]})
+    source = dataclasses.replace(parts.source, ollama=kept)
+    done = export_gguf(dataclasses.replace(parts, source=source), tmp_path / "x.gguf", "bf16")
+    assert done.notes[-1].endswith("does not hold: system message, parameters")
+    assert not export_gguf(parts, tmp_path / "x.gguf", "bf16").notes
+
+
+def test_what_a_store_says_first_comes_before_a_conversation(tmp_path: Path) -> None:
+    parts = load_parts("cria", device="cpu")
+    said = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+    kept = OllamaModel(system="Speak plainly.", messages=said)
+    stored = dataclasses.replace(parts.source, ollama=kept)
+    plain, led = LanguageModel(parts), LanguageModel(dataclasses.replace(parts, source=stored))
+    system, ask = {"role": "system", "content": "Speak plainly."}, {"role": "user", "content": "x"}
+    own = {"role": "system", "content": "Sing."}
+    assert led.render([ask]) == plain.render([system, *said, ask])
+    assert led.render([own, ask]) == plain.render([own, *said, ask])
+
+
+def test_a_store_with_an_adapter_of_its_own_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = dataclasses.replace(
+        resolve("cria"), ollama=OllamaModel(adapters=(tmp_path / "lora.gguf",))
+    )
+    monkeypatch.setattr("puna.loading.resolve", lambda _: source)
+    with pytest.raises(AdapterError, match="has an adapter in GGUF"):
+        load_parts("anything", device="cpu")

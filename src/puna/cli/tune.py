@@ -119,10 +119,6 @@ def tune_command(
     with bars() as bar, _ctrl_c() as stop:
         update = bar("tuning", "steps")
 
-        def show(step: Step) -> None:
-            remark = f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
-            update(step.step, step.steps, remark)
-
         update(0)
         done = tune(
             base,
@@ -130,10 +126,14 @@ def tune_command(
             lora=lora,
             settings=settings,
             resume=resume,
-            on_step=show,
+            on_step=lambda step: update(step.step, step.steps, _remark(step)),
             stop=stop,
         )
     _print(model, done, json=json)
+
+
+def _remark(step: Step) -> str:
+    return f"loss {step.loss:.3f}  {step.tokens / step.seconds:,.0f} tokens/s"
 
 
 def _print(model: str, done: Tuned, *, json: bool) -> None:

@@ -17,10 +17,9 @@ from torch.nn import functional as F
 from puna.adapter import merge
 from puna.engine import Completion, Engine, Request
 from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
-from puna.families import saved_form
 from puna.generate.options import Generation, Options, Score, options_of
 from puna.generate.score import Pair, hidden_states, score_pairs, shared_start
-from puna.loading import Parts
+from puna.loading import Parts, save_parts
 from puna.model import Rows
 from puna.spec import ModelSpec
 from puna.text import (
@@ -28,11 +27,7 @@ from puna.text import (
     TextWatch,
     Tokenizer,
     format_names,
-    save_specials,
-    save_template,
-    save_tokenizer,
 )
-from puna.weights import save_folder
 
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
@@ -141,13 +136,16 @@ class LanguageModel:
         return () if self.template is None else self.template.stops
 
     def _led(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Put the system message of Ollama's store first where a conversation has none."""
+        """Put what Ollama's store says before every conversation first, as Ollama does."""
         stored = self._parts.source.ollama
-        if stored is None or not stored.system or not isinstance(messages, Sequence):
+        if stored is None or not isinstance(messages, Sequence):
             return messages
         first = messages[0] if messages else {}
         has_one = isinstance(first, Mapping) and first.get("role") in ("system", "developer")
-        return messages if has_one else [{"role": "system", "content": stored.system}, *messages]
+        lead = messages[:1] if has_one else []
+        if not has_one and stored.system:
+            lead = [{"role": "system", "content": stored.system}]
+        return [*lead, *stored.messages, *messages[1 if has_one else 0 :]]
 
     def request(
         self, prompt_ids: Sequence[int], options: Options
@@ -296,17 +294,10 @@ class LanguageModel:
         Raises:
             StorageError: the disk did not take it; what was there before is still there.
         """
-        parts, folder = self._parts, Path(path)
         if self._slot is not None:
-            merge(parts.model, self._slot)
+            merge(self._parts.model, self._slot)
             self._slot = None
-        table, config = saved_form(parts.spec, parts.config)
-        save_folder(parts.model, table, folder, config=config)
-        save_specials(parts.source.path, folder)
-        if parts.text.tokenizer is not None:
-            save_tokenizer(parts.text.tokenizer, folder)
-        if parts.text.template is not None:
-            save_template(parts.text.template, folder)
+        save_parts(self._parts, Path(path))
 
     def _turn(self, options: Options) -> Options:
         """The options of an answer in a chat: the format's stop texts end it too."""

@@ -93,8 +93,18 @@ def export_gguf(
     types: Counter[str] = Counter()
     for planned in plan.values():
         types[planned.kind] += prod(planned.shape)
-    notes = (*gguf_notes(parts.spec), *_fallback(types, format_), *text.notes)
+    notes = (*gguf_notes(parts.spec), *_fallback(types, format_), *text.notes, *_left(parts))
     return Exported(path, size, dict(types.most_common()), notes)
+
+
+def _left(parts: Parts) -> tuple[str, ...]:
+    """Say what a store keeps beside its GGUF file that the written one cannot hold."""
+    kept = parts.source.ollama
+    if kept is None:
+        return ()
+    left = {"template": kept.template, "system message": kept.system, "parameters": kept.params}
+    names = ", ".join(name for name, value in left.items() if value)
+    return (f"of Ollama's store this file does not hold: {names}",) if names else ()
 
 
 def describe_gguf(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Typed]:

@@ -8,9 +8,7 @@ from typing import Literal
 import torch
 
 from puna.errors import UsageError
-from puna.loading import Parts
-from puna.text import save_template, save_tokenizer
-from puna.weights import save_folder
+from puna.loading import Parts, save_parts
 
 
 def export_safetensors(
@@ -32,13 +30,7 @@ def export_safetensors(
     if parts.adapter is not None:
         raise UsageError("the folder would hold no adapter", remedy="merge the adapter first")
     kind: torch.dtype | None = None if dtype is None else getattr(torch, dtype)
-    save_folder(parts.model, parts.table, folder, config=parts.config, dtype=kind)
-    notes = []
-    if (tokenizer := parts.text.tokenizer) is not None:
-        if not save_tokenizer(tokenizer, folder):
-            notes.append("the tokenizer was rebuilt from a GGUF vocabulary and has no files")
-    elif parts.gguf is not None:
-        notes.append("the vocabulary of the GGUF file was not rebuilt, so no tokenizer was written")
-    if (template := parts.text.template) is not None:
-        save_template(template, folder)
-    return tuple(notes)
+    save_parts(parts, folder, dtype=kind)
+    if parts.text.tokenizer is None and parts.gguf is not None:
+        return ("the GGUF file has no vocabulary, so no tokenizer was written",)
+    return ()
