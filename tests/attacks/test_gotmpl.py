@@ -9,6 +9,7 @@ import pytest
 
 from puna.errors import PunaError, TemplateError, UsageError
 from puna.text import ChatTemplate, Limits, format_names, load_template, open_template
+from tests.attacks.checks import check_message
 
 FOLDER = Path(__file__).parent / "gotmpl"
 MESSAGES = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
@@ -47,14 +48,6 @@ REASON = {name: reason for reason, names in TEMPLATES.items() for name in names.
 def render(path: Path, limits: Limits | None = None) -> str:
     template = open_template(path, limits=limits)
     return template.render_text(MESSAGES, add_generation_prompt=True)
-
-
-def check_message(error: PunaError, reason: str) -> None:
-    assert reason in error.what
-    lines = str(error).splitlines()
-    assert len(lines) <= 3
-    assert all(line.isprintable() for line in lines)
-    assert len(error.what) < 500
 
 
 @pytest.mark.parametrize("name", sorted(REASON))

@@ -7,16 +7,15 @@ place beside `good.tokenizer.json`. What only exists in bulk is made here.
 from __future__ import annotations
 
 import random
-import resource
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from puna.errors import PunaError, TemplateError, TokenizerError
+from puna.errors import TemplateError, TokenizerError
 from puna.text import ChatTemplate, Limits, load_template, load_tokenizer, read_specials
+from tests.attacks.checks import check_message, peak_memory
 from tests.unit.text_samples import sentencepiece_bytes
 
 HERE = Path(__file__).parent
@@ -135,21 +134,6 @@ TOKENIZERS = {
     "nothing says how its tokenizer cuts text": "tiktoken.tokenizer.model",
 }
 FAULT = {name: reason for reason, names in TOKENIZERS.items() for name in names.split()}
-
-
-def peak_memory() -> int:
-    """Bytes this process has held at most so far."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def check_message(error: PunaError, reason: str) -> None:
-    text = str(error)
-    assert reason in text
-    lines = text.split("\n")
-    assert 1 <= len(lines) <= 3
-    assert all(line.isprintable() for line in lines)
-    assert len(error.what) < 500
 
 
 def render(folder: Path, limits: Limits | None = None) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import resource
-import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from puna.errors import PunaError, TokenizerError
 from puna.text import byte_level, load_tokenizer, open_tokenizer
 from puna.text.gguf_vocab import tokenizer_from_gguf
 from puna.text.pretokenizers import TABLE
+from tests.attacks.checks import check_message, peak_memory
 from tests.unit.vocabularies import HARD, as_metadata, rank_file, tiny_gpt2, trained
 
 MOST_MEMORY = 600 * 2**20
@@ -26,18 +25,8 @@ BYTES = sorted(byte_level.BYTE_OF)
 SIZE = 259
 
 
-def peak_memory() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def check(error: PunaError, reason: str) -> None:
-    text = str(error)
-    assert reason in text
-    lines = text.split("\n")
-    assert 1 <= len(lines) <= 3
-    assert all(line.isprintable() for line in lines)
-    assert len(error.what) < 500
+    check_message(error, reason)
     assert error.where
 
 

@@ -9,7 +9,6 @@ import openai
 import pytest
 
 from puna.generate import load
-from puna.source import builtin_names
 from tests.serve.conftest import KEY, MODEL, Room, running
 
 ASKS = [
@@ -25,7 +24,6 @@ ASKS = [
         "Where do vicuñas live?",
     )
 ]
-pytestmark = pytest.mark.skipif("cria" not in builtin_names(), reason="cria is not built in yet")
 
 
 @pytest.fixture(scope="module")

@@ -367,6 +367,22 @@ def pretokenizer(name: str, where: str) -> PreTokenizer:
     return rule
 
 
+def byte_level_pretokenizer(name: str, what: str, where: str) -> PreTokenizer:
+    """The pre-tokenizer of a name, for a vocabulary spelled in bytes.
+
+    Raises:
+        TokenizerError: as in `pretokenizer`, or one that does not spell in bytes.
+    """
+    rule = pretokenizer(name, where)
+    if rule.spelling != "byte level":
+        raise TokenizerError(
+            f"the pre-tokenizer {rule.name} is not one for {what}",
+            where=where,
+            remedy=choices(),
+        )
+    return rule
+
+
 def refuse(pre: str | None, what: str, where: str) -> None:
     """Refuse the name of a pre-tokenizer for a form that says by itself how text is cut.
 

@@ -16,7 +16,7 @@ from puna.text.bpe import JsonTokenizer
 from puna.text.files import check_size, read_object, read_text
 from puna.text.ids import check_text, short
 from puna.text.pretokenizer import PreTokenizer
-from puna.text.pretokenizers import choices, pretokenizer
+from puna.text.pretokenizers import byte_level_pretokenizer, choices
 from puna.text.published import by_pieces, completed
 from puna.text.rebuild import Merge, byte_level_bpe, origin_of
 from puna.text.settings import AddedToken, Settings
@@ -74,14 +74,7 @@ def _rule(folder: Path, settings: Settings, name: str | None) -> PreTokenizer:
             where=str(folder),
             remedy=choices(),
         )
-    rule = pretokenizer(name, str(folder))
-    if rule.spelling != "byte level":
-        raise TokenizerError(
-            f"the pre-tokenizer {rule.name} is not one for {VOCABULARY}",
-            where=str(folder),
-            remedy=choices(),
-        )
-    return rule
+    return byte_level_pretokenizer(name, VOCABULARY, str(folder))
 
 
 def _vocabulary(path: Path) -> dict[str, int]:

@@ -21,7 +21,7 @@ from puna.text.bpe import JsonTokenizer
 from puna.text.files import check_size, read_bytes
 from puna.text.ids import short
 from puna.text.pretokenizer import PreTokenizer
-from puna.text.pretokenizers import choices, pretokenizer
+from puna.text.pretokenizers import byte_level_pretokenizer, choices
 from puna.text.published import BY_CLASS, Published, by_digest, by_name, completed
 from puna.text.rebuild import all_splits, byte_level_bpe, origin_of
 from puna.text.settings import Settings
@@ -80,14 +80,7 @@ def _rule(pre: str | None, known: Published | None, path: Path) -> PreTokenizer:
             where=str(path),
             remedy=choices(),
         )
-    rule = pretokenizer(name, str(path))
-    if rule.spelling != "byte level":
-        raise TokenizerError(
-            f"the pre-tokenizer {rule.name} is not one for ranks of bytes",
-            where=str(path),
-            remedy=choices(),
-        )
-    return rule
+    return byte_level_pretokenizer(name, "ranks of bytes", str(path))
 
 
 def _read(data: bytes, path: Path) -> dict[bytes, int]:
