@@ -268,21 +268,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_bytes(self, data: bytes, headers: dict[str, str], file: str) -> None:
         faults = self.hub.faults
         data = faults.bodies.get(file, data)
-        begin, status = 0, 200
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        begin, stop, status = 0, len(data), 200
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if wanted and not faults.ignore_range:
             begin, status = int(wanted[1]), 206
             if begin >= len(data):
                 return self._json({}, 416, {"Content-Range": f"bytes */{len(data)}"})
-            headers = {**headers, "Content-Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"}
+            stop = min(stop, int(wanted[2]) + 1) if wanted[2] else stop
+            headers = {**headers, "Content-Range": f"bytes {begin}-{stop - 1}/{len(data)}"}
         self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(data) - begin)}.items():
+        for key, value in {**headers, "Content-Length": str(stop - begin)}.items():
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":
-            end = min(len(data), begin + faults.cut_after.get(file, len(data)))
+            end = min(stop, begin + faults.cut_after.get(file, len(data)))
             self._pour(data[begin:end])
-            self.close_connection = self.close_connection or end < len(data)
+            self.close_connection = self.close_connection or end < stop
 
     def _pour(self, data: bytes) -> None:
         rate, step = self.hub.faults.bytes_per_second, 32 << 10

@@ -34,6 +34,7 @@ from puna.data import Encoded, encode_all, read_examples
 from puna.errors import PunaError
 from puna.families import name_table, read_config
 from puna.formats import write_atomic
+from puna.jobs import record_seal
 from puna.model import Decoder, build, initialize
 from puna.source import read_json
 from puna.text import load_template, load_tokenizer, save_template, save_tokenizer
@@ -115,6 +116,7 @@ def make(out: Path, *, seed: int, scale: float, console: Console) -> None:
         save_template(template, folder)
     special = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     write_atomic(folder / "generation_config.json", (json.dumps(special, indent=2) + "\n").encode())
+    record_seal(folder)
     write_atomic(out / "losses.json", (json.dumps(losses) + "\n").encode())
 
 

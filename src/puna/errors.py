@@ -11,7 +11,9 @@ PunaError
 ├── AdapterError      an adapter that does not fit its base
 ├── DataError         a data set row that cannot be used
 ├── ContextError      a prompt longer than the model's context
+├── SealError         a model that is not the one that was sealed
 ├── StorageError      a write that did not reach the disk
+├── FitError          a job that would not fit in memory
 └── ServeError        a server that cannot start
 """
 
@@ -119,6 +121,18 @@ class StorageError(PunaError):
     """A write that did not reach the disk; the old file is still there."""
 
     usual = "free some space, or choose another folder"
+
+
+class SealError(PunaError):
+    """A model that is not the one that was sealed, or that no longer does what it did."""
+
+    usual = "see what changed: puna verify MODEL"
+
+
+class FitError(PunaError):
+    """A job that would not fit in memory; nothing was allocated."""
+
+    usual = "free memory, use a smaller model, or insist with --ignore-key memory"
 
 
 class ServeError(PunaError):

@@ -1,9 +1,9 @@
-"""The joint that opens a model, source → spec → weights → model → adapter, and saves it again."""
+"""The joint that opens a model: source → spec → weights → model → adapter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,10 +11,20 @@ import torch
 
 from puna.adapter import read_adapter
 from puna.errors import AdapterError, UsageError
-from puna.families import NameTable, gguf_names, name_table, saved_form
-from puna.formats import Gguf
+from puna.families import NameTable, gguf_names, name_table
+from puna.formats import Gguf, count_types
 from puna.model import Decoder, build
-from puna.reading import describe, read_text
+from puna.reading import Description, describe, read_text
+from puna.seal import (
+    SEAL_KEY,
+    Seal,
+    Seals,
+    check_text,
+    digests_of,
+    digests_of_gguf,
+    read_gguf_seal,
+    read_seal,
+)
 from puna.source import (
     Source,
     compare_base,
@@ -24,8 +34,8 @@ from puna.source import (
     verify_source,
 )
 from puna.spec import ModelSpec
-from puna.text import TextParts, save_specials, save_template, save_tokenizer
-from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf, save_folder
+from puna.text import TextParts
+from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf
 
 # Passed as a key to ignore, it lets an adapter onto another base than it names.
 BASE_KEY = "base_model_name_or_path"
@@ -37,7 +47,9 @@ class Parts:
     """An opened model, piece by piece.
 
     `adapter` is the slot of the adapter it was opened with, `gguf` the header of the file where it
-    is one; `notes` is what the user should know.
+    is one; `stored` is the number format that most of its weights are kept in there, such as
+    `bfloat16` or `Q4_0`. `tuned` is the folder of the adapter, `seals` are those of model and
+    adapter; `notes` is what the user should know.
     """
 
     source: Source
@@ -47,12 +59,15 @@ class Parts:
     model: Decoder
     text: TextParts
     adapter: int | None
+    stored: str
     gguf: Gguf | None = None
+    tuned: Path | None = None
+    seals: Seals = field(default_factory=Seals)
     notes: tuple[str, ...] = ()
 
 
 def load_parts(
-    model: str | Path,
+    model: str | Path | Source,
     *,
     adapter: str | Path | None = None,
     dtype: DType = "auto",
@@ -67,13 +82,15 @@ def load_parts(
     """Open a model by whatever `puna.source.resolve` knows it by, weights included.
 
     Args:
-        model: a folder, a GGUF file, the id of a pulled model, or a built-in name such as `cria`.
+        model: a folder, a GGUF file, the id of a pulled model, a built-in name such as `cria`, or
+            where one was found.
         adapter: a folder in PEFT's layout, or the id of one that was pulled; its rows are used
             unless a request says otherwise.
         dtype: what weights and activations are kept in; `auto` is the checkpoint's own, and
             bfloat16 where most of its weights are quantized (GGUF).
         device: `auto` takes the first CUDA device if there is one.
-        ignore_keys: config keys to pass over although they are unknown.
+        ignore_keys: config keys to pass over although they are unknown; `seal` passes over that
+            the model is not as it was sealed.
         template: a published chat format by name, or a file, in place of the folder's.
         pull: whether to pull what is not on this disk.
         on_pull: called with (bytes done, bytes in all, file) of a pull.
@@ -84,7 +101,7 @@ def load_parts(
         PunaError: the branch of the tree that says which part is at fault.
     """
     ignored = tuple(ignore_keys)
-    source = resolve_or_pull(model, on_bytes=on_pull) if pull else resolve(model)
+    source = _resolve(model, pull, on_pull)
     verify_source(source, on_check)
     if source.ollama is not None and source.ollama.adapters:
         raise AdapterError(
@@ -95,39 +112,32 @@ def load_parts(
     opened = describe(source, ignore_keys=ignored)
     config, spec, gguf = opened.config, opened.spec, opened.gguf
     beside, notes = _find_adapter(adapter, source, ignored, pull)
+    tuned = None if beside is None else beside.path
+    seals = _read_seals(opened, tuned, own_template=template is None, check=SEAL_KEY not in ignored)
     weights = source.weights or source.path
     checkpoint = open_checkpoint(weights) if gguf is None else open_gguf(gguf)
-    kind = _dtype(checkpoint_dtype(checkpoint) if dtype == "auto" else dtype)
+    own = checkpoint_dtype(checkpoint)
+    kind = _dtype(own if dtype == "auto" else dtype)
     place = _device(device)
     table = name_table(spec)
     decoder = build(spec, dtype=kind)
-    stored = table if gguf is None else gguf_names(spec)
-    load_into(decoder, checkpoint, stored, device=place, progress=progress)
+    names = table if gguf is None else gguf_names(spec)
+    load_into(decoder, checkpoint, names, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
-    tuned = None if beside is None else beside.path
     slot = None if tuned is None else read_adapter(tuned, decoder, table)
     text = read_text(source, config, gguf, template=template, adapter=tuned)
-    return Parts(source, config, spec, table, decoder, text, slot, gguf, notes)
+    stored = own if gguf is None else next(iter(count_types(gguf)))
+    return Parts(
+        source, config, spec, table, decoder, text, slot, stored, gguf, tuned, seals, notes
+    )
 
 
-def save_parts(parts: Parts, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write a folder that this package and others load: weights, config, text files.
-
-    Args:
-        parts: the opened model, its adapters merged.
-        folder: made where it is not there.
-        dtype: what weights are written in; None leaves them as they are.
-
-    Raises:
-        StorageError: the disk did not take it; what was there before is still there.
-    """
-    table, config = saved_form(parts.spec, parts.config)
-    save_folder(parts.model, table, folder, config=config, dtype=dtype)
-    save_specials(parts.source.path, folder)
-    if parts.text.tokenizer is not None:
-        save_tokenizer(parts.text.tokenizer, folder)
-    if parts.text.template is not None:
-        save_template(parts.text.template, folder)
+def _resolve(
+    model: str | Path | Source, pull: bool, on_pull: Callable[[int, int, str], None] | None
+) -> Source:
+    if isinstance(model, Source):
+        return model
+    return resolve_or_pull(model, on_bytes=on_pull) if pull else resolve(model)
 
 
 def _find_adapter(
@@ -140,6 +150,27 @@ def _find_adapter(
     verify_source(source)
     remark = compare_base(source, model, insist=BASE_KEY not in ignored)
     return source, (remark,) if remark else ()
+
+
+def _read_seals(
+    opened: Description, tuned: Path | None, *, own_template: bool, check: bool
+) -> Seals:
+    """Return the seals there are, the digests of text and config held against them."""
+    path, gguf = opened.source.path, opened.gguf
+    if gguf is not None:
+        model = read_gguf_seal(gguf.metadata, str(path))
+        if model is not None and check:
+            check_text(model, digests_of_gguf(gguf.metadata), str(path))
+    else:
+        model = _folder_seal(path, check)
+    return Seals(model, None if tuned is None else _folder_seal(tuned, check), own_template)
+
+
+def _folder_seal(folder: Path, check: bool) -> Seal | None:
+    seal = read_seal(folder)
+    if seal is not None and check:
+        check_text(seal, digests_of(folder, weights=False), str(folder))
+    return seal
 
 
 def _dtype(name: str) -> torch.dtype:

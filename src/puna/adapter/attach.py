@@ -77,6 +77,15 @@ def merge(model: Decoder, slot: int) -> None:
             _replace(model, name, _plain(module))
 
 
+def detach(model: Decoder, slot: int) -> None:
+    """Drop an adapter from a model; its base and other adapters stay."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoraLinear | OutputHead) and str(slot) in module.updates:
+            del module.updates[str(slot)]
+        if isinstance(module, LoraLinear) and not module.updates:
+            _replace(model, name, _plain(module))
+
+
 def free_slot(model: Decoder) -> int:
     """Return a slot number that no adapter of this model has."""
     adaptable = (m for m in model.modules() if isinstance(m, LoraLinear | OutputHead))

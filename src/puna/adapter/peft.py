@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,12 +137,18 @@ def _check(config: Mapping[str, Any], folder: Path) -> None:
             "which makes it an update of the base as published",
         )
     for key in ("r", "lora_alpha"):
-        value = config.get(key)
-        if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
-            raise wrong(f"{key} must be a number above zero, not {value!r:.40}")
+        if not _positive(config.get(key)):
+            raise wrong(f"{key} must be a number above zero, not {config.get(key)!r:.40}")
+    pattern = config.get("alpha_pattern") or {}
+    if not isinstance(pattern, dict) or not all(map(_positive, pattern.values())):
+        raise wrong("alpha_pattern must be an object of numbers above zero")
     for key, value in config.items():
         if value and key not in _INERT and key not in _READ:
             raise wrong(f"the adapter sets {key} = {value!r:.60}, which is not supported")
+
+
+def _positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max
 
 
 def _pairs(tensors: Mapping[str, Tensor], file: Path) -> dict[str, dict[str, Tensor]]:

@@ -44,6 +44,10 @@ _COMMANDS = {
         "Show architecture, parameters, memory and license of a model.",
         "puna inspect ./my-llama --json",
     ),
+    "plan": (
+        "Show whether a model fits, and what its tokens cost, before it is downloaded.",
+        "puna plan mixtral --device 80GB --context 8192",
+    ),
     "tokenize": (
         "Turn text into token ids, and back.",
         'puna tokenize cria "A cria hums." --json',
@@ -55,6 +59,10 @@ _COMMANDS = {
     "eval": (
         "Score a model on a task file, with 95 % confidence intervals.",
         "puna eval cria heldout.jsonl --adapter runs/triage/adapter",
+    ),
+    "verify": (
+        "Show whether a model is still the one that was sealed.",
+        "puna verify cria --json",
     ),
     "export": (
         "Write a model as a GGUF file for llama.cpp, or as safetensors.",

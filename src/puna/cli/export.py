@@ -47,7 +47,8 @@ def export_command(
         What matrices are written in; norms and biases stay in float32. Safetensors know f32, f16
         and bf16.
     ignore_key
-        A config key to pass over although it is unknown; may be repeated.
+        A config key to pass over although it is unknown; seal writes a type although it makes
+        another model of it. May be repeated.
     json
         Print one JSON object.
     """
@@ -82,8 +83,10 @@ def _write(
         if format_ == "safetensors":
             return facts | _safetensors(parts, path, kind)
         from puna.package import export_gguf
+        from puna.seal import SEAL_KEY
 
-        done = export_gguf(parts, path, kind, progress=bar("writing", "B"))
+        insist = SEAL_KEY not in ignore_keys
+        done = export_gguf(parts, path, kind, insist=insist, progress=bar("writing", "B"))
     return facts | {"bytes": done.bytes, "types": dict(done.types), "notes": list(done.notes)}
 
 

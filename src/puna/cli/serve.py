@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from puna.cli.opening import Opening
-from puna.cli.show import out, print_json
+from puna.cli.show import note, out, print_json
 
 
 def serve_command(
@@ -38,9 +38,11 @@ def serve_command(
         Print one JSON object with address, model and key when ready.
     """
     from puna.jobs import server_key
+    from puna.seal import SEAL_KEY
     from puna.serve import serve
 
-    lm = (opening or Opening()).open(model)
+    opening = opening or Opening()
+    lm = opening.open(model)
     key = server_key() if api_key is None else api_key
     model_id = name or lm.parts.source.name
 
@@ -58,4 +60,13 @@ def serve_command(
             soft_wrap=True,
         )
 
-    serve(lm, host=host, port=port, api_key=key, model_id=model_id, on_ready=ready)
+    serve(
+        lm,
+        host=host,
+        port=port,
+        api_key=key,
+        model_id=model_id,
+        on_ready=ready,
+        on_remark=lambda remark: note(f"mind: {remark}"),
+        insist=SEAL_KEY not in opening.ignore_key,
+    )

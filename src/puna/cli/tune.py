@@ -116,6 +116,11 @@ def tune_command(
         f"{len(base.examples)} examples, {base.tokens:,} tokens, of which {base.learned:,} "
         f"are learned, {settings.epochs} times"
     )
+    if not base.ending:
+        note(
+            "no example teaches the model to end its answer: the chat template leaves its stop "
+            "token out of what is learned, or has none"
+        )
     with bars() as bar, _ctrl_c() as stop:
         update = bar("tuning", "steps")
 
@@ -137,11 +142,14 @@ def _remark(step: Step) -> str:
 
 
 def _print(model: str, done: Tuned, *, json: bool) -> None:
+    for remark in done.remarks:
+        note(f"mind: {remark}")
     first, last, steps = done.losses[0], done.losses[-1], len(done.losses)
     if json:
         facts = {"adapter": str(done.adapter), "steps": steps}
         seconds = round(done.seconds, 3)
-        print_json({**facts, "first_loss": first, "last_loss": last, "seconds": seconds})
+        losses = {"first_loss": first, "last_loss": last}
+        print_json({**facts, **losses, "seconds": seconds, "remarks": list(done.remarks)})
         return
     out.print(f"loss {first:.3f} → {last:.3f} in {steps} steps, {done.seconds:.0f} s")
     out.print(f"adapter: {done.adapter}", soft_wrap=True)

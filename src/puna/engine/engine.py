@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from puna.engine.pages import PAGE, Chunk, PagePool, Pages
+from puna.engine.pages import PAGE, Chunk, PagePool, Pages, lay_out
 from puna.engine.request import Completion, Event, Finish, Request
 from puna.engine.sampling import pick
 from puna.engine.scheduler import Scheduler
@@ -127,7 +127,7 @@ class Engine:
             chunks.append(chunk)
             if chunk.start + chunk.count == len(sequence.tokens):
                 due.append(len(ids) - 1)
-        ctx = Pages(self._pool, chunks, device)
+        ctx = Pages(self._pool, lay_out(chunks, device))
         hidden = self._model(torch.tensor(ids, device=device), ctx.positions, ctx)
         if not due:
             return torch.empty(0, self._spec.vocab)

@@ -88,7 +88,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class Group:
     """Chunks of one size that are attended together: B chunks of T queries over S slots."""
 
     tokens: Tensor  # [B·T] rows of the step
@@ -96,37 +96,57 @@ class _Group:
     positions: Tensor  # [B, T]
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the N tokens of a step stand: in their sequences, in the pool, and in its groups."""
+
+    rows: Rows
+    spans: Tensor  # [N]
+    positions: Tensor  # [N]
+    places: Tensor  # [N] slots that their keys are written to
+    groups: tuple[Group, ...]
+    back: Tensor  # [N] which of the groups' outputs, end to end, is each token's
+
+
+def lay_out(chunks: Sequence[Chunk], device: torch.device) -> Layout:
+    """Return where the tokens of chunks stand that are laid end to end."""
+    counts = torch.tensor([chunk.count for chunk in chunks])
+    starts = torch.tensor([chunk.start for chunk in chunks])
+    first = counts.cumsum(0) - counts
+    owner = torch.arange(len(chunks)).repeat_interleave(counts)
+    positions = torch.arange(int(counts.sum())) - first[owner] + starts[owner]
+    tables = _tables(chunks)
+    places = tables[owner, positions // PAGE] * PAGE + positions % PAGE
+    groups = tuple(_group(members, chunks, tables, first, device) for members in _like(chunks))
+    return Layout(
+        _rows(chunks, owner, device),
+        torch.tensor([chunk.span for chunk in chunks])[owner].to(device),
+        positions.to(device),
+        places.to(device),
+        groups,
+        torch.cat([group.tokens for group in groups]).argsort(),
+    )
+
+
 class Pages:
-    """The context of one engine step over chunks of sequences, laid end to end.
+    """The context of one engine step over chunks of sequences.
 
     Keys and values of the step's own tokens are written to their pages first, so that a chunk
     sees itself and everything before it by the one same rule.
     """
 
-    def __init__(self, pool: PagePool, chunks: Sequence[Chunk], device: torch.device) -> None:
+    def __init__(self, pool: PagePool, layout: Layout) -> None:
         self._pool = pool
-        counts = torch.tensor([chunk.count for chunk in chunks])
-        starts = torch.tensor([chunk.start for chunk in chunks])
-        first = counts.cumsum(0) - counts
-        owner = torch.arange(len(chunks)).repeat_interleave(counts)
-        positions = torch.arange(int(counts.sum())) - first[owner] + starts[owner]
-        tables = _tables(chunks)
-        places = tables[owner, positions // PAGE] * PAGE + positions % PAGE
-        self.rows = _rows(chunks, owner, device)
-        self.spans = torch.tensor([chunk.span for chunk in chunks])[owner].to(device)
-        self.positions = positions.to(device)
-        self._places = places.to(device)
-        self._groups = [_group(members, chunks, tables, first, device) for members in _like(chunks)]
-        order = torch.cat([group.tokens for group in self._groups])
-        self._back = order.argsort()
+        self._layout = layout
+        self.rows, self.spans, self.positions = layout.rows, layout.spans, layout.positions
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> Tensor:
         """See `Context.attend`."""
         keys, values = self._pool.keys[layer], self._pool.values[layer]
-        keys[self._places] = k
-        values[self._places] = v
+        keys[self._layout.places] = k
+        values[self._layout.places] = v
         outputs = []
-        for group in self._groups:
+        for group in self._layout.groups:
             batch = group.positions.shape[0]
             ks, vs = (
                 store.index_select(0, group.slots).unflatten(0, (batch, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
@@ -134,7 +154,7 @@ class Pages:
             )
             qs = q[group.tokens].unflatten(0, (batch, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
             outputs.append(attend(qs, ks, vs, rule, group.positions).transpose(1, 2).flatten(0, 1))
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)[self._back]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)[self._layout.back]
 
 
 def _rows(chunks: Sequence[Chunk], owner: Tensor, device: torch.device) -> Rows:
@@ -159,13 +179,13 @@ def _group(
     tables: Tensor,
     first: Tensor,
     device: torch.device,
-) -> _Group:
+) -> Group:
     count = chunks[members[0]].count
     width = max(_pages_of(chunks[m]) for m in members)
     chosen = torch.tensor(list(members))
     steps = torch.arange(count)
     starts = torch.tensor([chunks[m].start for m in members])
-    return _Group(
+    return Group(
         (first[chosen][:, None] + steps).flatten().to(device),
         _slots(tables[chosen, :width].flatten()).to(device),
         (starts[:, None] + steps).to(device),

@@ -59,7 +59,7 @@ from puna.families.table import (
     Slice,
     Transposed,
 )
-from puna.spec import ModelSpec, count_parameters
+from puna.spec import ModelSpec, MoE, count_parameters
 
 __all__ = [
     "INERT",
@@ -91,6 +91,8 @@ __all__ = [
 
 # Far above any model there is, and far below where sizes overflow.
 _PARAMETERS = 1 << 44
+# Every expert of every layer is a module and has names of its own; the most published is about 23,000.
+_EXPERTS = 1 << 17
 
 # A family is a module with MODEL_TYPES, read and names, and with text_only where folders of it
 # may hold more than a decoder.
@@ -151,12 +153,23 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: Iterable[str] = ()) -
             where="config.json, model_type",
             remedy=f"known: {', '.join(_BY_TYPE)}; how to add one: {PAGE}",
         )
-    spec: ModelSpec = family.read(keys)
+    try:
+        spec: ModelSpec = family.read(keys)
+    except ArithmeticError as error:
+        raise ConfigError(
+            f"the numbers of config.json make no model: {error}", remedy="correct its sizes"
+        ) from error
     keys.finish(ignore_keys)
     if count_parameters(spec) > _PARAMETERS:
         raise ConfigError(
             f"config.json describes a model of {count_parameters(spec):.1e} parameters, "
             "which cannot be meant",
+            remedy="correct its sizes",
+        )
+    experts = sum(layer.ffn.experts for layer in spec.layers if isinstance(layer.ffn, MoE))
+    if experts > _EXPERTS:
+        raise ConfigError(
+            f"config.json describes a model of {experts:,} experts, at most {_EXPERTS:,} can be",
             remedy="correct its sizes",
         )
     return spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -264,11 +264,12 @@ class Keys:
             if key not in self._inert and value is not None:
                 if key in _NEUTRAL and value == _NEUTRAL[key]:
                     continue
+                shown = key if key.isprintable() and len(key) <= 80 else f"{key!r:.80}"
                 raise ConfigError(
-                    f"config key {self._inside + key!r} = {value!r:.80} is unknown "
+                    f"config key {self._inside + key!r:.160} = {value!r:.80} is unknown "
                     "and could change what the model computes",
                     where=self._where,
-                    remedy=f"if you know that it does not, pass --ignore-key {key}; "
+                    remedy=f"if you know that it does not, pass --ignore-key {shown}; "
                     f"how a family learns a key: {PAGE}",
                 )
         for inner in self._inner:
@@ -280,4 +281,5 @@ class Keys:
 
 
 def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
+    # Held against the largest float, so that whole numbers beyond it are never converted.
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max

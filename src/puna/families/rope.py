@@ -145,7 +145,7 @@ def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     start = original or keys.count("original_max_position_embeddings", default=context)
     keys.take("finetuned", default=None)  # a note of the first published models
     factor = keys.number("factor", default=context / start)
-    scale, all_dims = (keys.take(n, default=None) for n in ("mscale", "mscale_all_dim"))
+    scale, all_dims = (_gain(keys, name) for name in ("mscale", "mscale_all_dim"))
     attention = keys.number("attention_factor", default=None)
     if not attention:
         attention = (
@@ -163,6 +163,11 @@ def _yarn(keys: Keys, *, context: int, original: int | None) -> YarnScaling:
     )
 
 
-def yarn_gain(factor: float, scale: Any) -> float:
+def _gain(keys: Keys, name: str) -> float | None:
+    """Return a number above zero; None where it is absent or zero, which says nothing either."""
+    return keys.number(name) if keys.take(name, default=None) else None
+
+
+def yarn_gain(factor: float, scale: float) -> float:
     """Return what YaRN multiplies queries and keys by, for contexts `factor` times as long."""
-    return 1.0 if factor <= 1 else 0.1 * float(scale) * math.log(factor) + 1.0
+    return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0

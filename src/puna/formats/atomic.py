@@ -6,17 +6,28 @@ import fcntl
 import glob
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from puna.errors import StorageError
 
 
-def write_atomic(path: Path, chunks: bytes | Iterable[bytes | memoryview]) -> None:
+def write_atomic(
+    path: Path,
+    chunks: bytes | Iterable[bytes | memoryview],
+    *,
+    check: Callable[[Path], None] | None = None,
+) -> None:
     """Write beside `path`, force to disk, rename into place.
 
     What a killed writer of the same path left behind is removed.
+
+    Args:
+        path: the file.
+        chunks: what is in it.
+        check: called with the whole file before it takes its place; what it raises leaves the old
+            file there.
 
     Raises:
         StorageError: the disk did not take it; what was at `path` is still there.
@@ -31,6 +42,8 @@ def write_atomic(path: Path, chunks: bytes | Iterable[bytes | memoryview]) -> No
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
+            if check is not None:
+                check(temporary)
             os.replace(temporary, path)
         temporary = None
         _sync_folder(path.parent)

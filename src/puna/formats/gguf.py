@@ -85,7 +85,7 @@ def read_gguf(path: Path) -> Gguf:
         SourceError: the file, or another file of the split, is not there.
         FormatError: a file that is cut, lies about sizes, or is not GGUF; with the byte.
     """
-    found = _read_file(path)
+    found = read_gguf_part(path)
     count = found.metadata.get("split.count", 1)
     if type(count) is not int or not 0 <= count < 100_000:
         raise _broken(path, "split.count is not a number of files")
@@ -113,7 +113,7 @@ def _join(path: Path, files: list[Path]) -> Gguf:
                 where=str(file.parent),
                 remedy="download all files of the model into one folder",
             )
-        part = _read_file(file)
+        part = read_gguf_part(file)
         same = part.metadata.get("split.count"), part.metadata.get("split.no")
         if same != (len(files), number):
             raise _broken(file, f"it says it is file {same[1]} of {same[0]}, counted from 0")
@@ -127,7 +127,13 @@ def _join(path: Path, files: list[Path]) -> Gguf:
     return Gguf(tuple(files), parts[0].version, parts[0].metadata, tensors)
 
 
-def _read_file(path: Path) -> Gguf:
+def read_gguf_part(path: Path) -> Gguf:
+    """Return what one file holds, be it the whole model or one of a split.
+
+    Raises:
+        SourceError: the file is not there.
+        FormatError: as `read_gguf`.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(8)

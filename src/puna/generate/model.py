@@ -18,9 +18,10 @@ from puna.adapter import merge
 from puna.engine import Completion, Engine, Request
 from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
 from puna.generate.options import Generation, Options, Score, options_of
-from puna.generate.score import Pair, hidden_states, score_pairs, shared_start
-from puna.loading import Parts, save_parts
-from puna.model import Rows
+from puna.generate.score import Pair, score_pairs, shared_start
+from puna.loading import Parts
+from puna.saving import save_parts, seal_parts
+from puna.model import Rows, hidden_states
 from puna.spec import ModelSpec
 from puna.text import (
     ChatTemplate,
@@ -124,12 +125,7 @@ class LanguageModel:
 
     @cached_property
     def _stop_ids(self) -> frozenset[int]:
-        """What ends an answer: the model's own ids, and the tokens that end the template's turn."""
-        eos, tokenizer = self._parts.text.specials.eos, self.tokenizer
-        if self.template is None or tokenizer is None:
-            return eos
-        named = {tokenizer.id_of(stop) for stop in self.template.stops}
-        return eos | {token for token in named if token in tokenizer.special_ids}
+        return self._parts.text.stop_ids
 
     def turn_stops(self) -> tuple[str, ...]:
         """Return the texts that end an answer of a chat, as the template's format states them."""
@@ -286,18 +282,21 @@ class LanguageModel:
             return torch.empty(0, self.spec.width)
         return F.normalize(torch.stack(rows), dim=-1).cpu()
 
-    def save(self, path: str | Path) -> None:
-        """Write a folder that this package and others load: weights, config, text files.
+    def save(self, path: str | Path) -> tuple[str, ...]:
+        """Write a folder that this package and others load: weights, config, text files, seal.
 
-        An adapter is merged into the weights first, in this model too.
+        An adapter is merged into the weights first, in this model too. What was written is opened
+        and held against this model; returned is, in words, how far it drifts, if it does.
 
         Raises:
             StorageError: the disk did not take it; what was there before is still there.
+            SealError: what was written does not do what this model does.
         """
+        seal = seal_parts(self._parts)
         if self._slot is not None:
             merge(self._parts.model, self._slot)
-            self._slot = None
-        save_parts(self._parts, Path(path))
+            self._slot, self._parts = None, replace(self._parts, adapter=None)
+        return save_parts(self._parts, Path(path), seal=seal)
 
     def _turn(self, options: Options) -> Options:
         """The options of an answer in a chat: the format's stop texts end it too."""

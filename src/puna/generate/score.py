@@ -1,30 +1,19 @@
-"""Hidden states and log probabilities in one pass, without a cache."""
+"""Log probabilities in one pass, without a cache."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from puna.generate.options import Score
-from puna.model import Decoder, Rows, Segments
+from puna.model import Decoder, Rows, hidden_states
 
 # The ids of prompt and continuation, and where the continuation starts.
 Pair = tuple[tuple[int, ...], int]
 
 # Tokens that one-shot scoring runs through the decoder at a time.
 _SCORE_TOKENS = 4096
-
-
-def hidden_states(
-    model: Decoder, sequences: Sequence[Sequence[int]], adapter: int | None
-) -> Tensor:
-    """Return the last hidden states [N, width] of sequences laid end to end."""
-    ctx = Segments([len(s) for s in sequences], rows=Rows(adapter), device=model.device)
-    flat = torch.tensor([i for s in sequences for i in s], device=model.device)
-    hidden: Tensor = model(flat, ctx.positions, ctx)
-    return hidden
 
 
 def score_pairs(model: Decoder, pairs: Sequence[Pair], adapter: int | None) -> list[Score]:

@@ -4,6 +4,7 @@ from puna.jobs.keys import server_key
 from puna.jobs.merge import Merged, merge_adapter
 from puna.jobs.pages import check_page, report_page
 from puna.jobs.tune import Lora, Opened, Tuned, check_out, open_base, tune
+from puna.jobs.verify import record_seal, verify_model
 
 __all__ = [
     "Lora",
@@ -14,7 +15,9 @@ __all__ = [
     "check_page",
     "merge_adapter",
     "open_base",
+    "record_seal",
     "report_page",
     "server_key",
     "tune",
+    "verify_model",
 ]

@@ -13,7 +13,7 @@ from puna.generate import LanguageModel
 from puna.loading import DType, load_parts
 from puna.source import find_license
 
-_KEPT = ("generation_config.json", "LICEN[SC]E*", "NOTICE*", "USE_POLICY*")
+_KEPT = ("LICEN[SC]E*", "NOTICE*", "USE_POLICY*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,14 @@ def merge_adapter(
 ) -> Merged:
     """Open a model with an adapter, merge, and save weights, config, tokenizer and template.
 
-    The base's license files and generation defaults are copied beside them, and a model card says
-    what the model was made from.
+    The base's license files are copied beside them, and a model card says what the model was made
+    from.
 
     Raises:
         UsageError: `out` holds something.
         PunaError: as `load_parts`.
         StorageError: the disk did not take it.
+        SealError: the merged model does not do what base and adapter do.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not empty", remedy="choose a new folder")
@@ -60,13 +61,13 @@ def merge_adapter(
         on_pull=on_pull,
         progress=progress,
     )
-    LanguageModel(parts).save(out)
+    drift = LanguageModel(parts).save(out)
     source = parts.source
     _copy(source.path, out)
     stated = source.license or find_license(source.path, parts.config)
     write_atomic(out / "README.md", _card(source.name, str(adapter), stated).encode())
     size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
-    return Merged(out, size, source.name, parts.notes)
+    return Merged(out, size, source.name, (*parts.notes, *drift))
 
 
 def _copy(base: Path, out: Path) -> None:

@@ -22,8 +22,13 @@ from puna.errors import UsageError
 from puna.formats import check_writable, write_atomic
 from puna.loading import DType, Parts, load_parts
 from puna.model import Rows
+from puna.saving import seal_adapter
+from puna.seal import Stop, break_seal, measure_stop
 from puna.text import save_template, save_tokenizer
 from puna.tune import Settings, Step, has_checkpoint, train
+
+# Examples, spread over the data, whose ends are looked at after tuning.
+_ENDS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class Lora:
 class Opened:
     """A base model and the data that is to tune it, encoded: all that can be wrong has been seen.
 
-    `tokens` and `learned` count the data once.
+    `tokens` and `learned` count the data once; `ending` are the examples that teach to end an
+    answer.
     """
 
     name: str
@@ -48,15 +54,20 @@ class Opened:
     examples: list[Encoded]
     tokens: int
     learned: int
+    ending: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What came of a run: the adapter's folder, the loss of every step in nats, seconds."""
+    """What came of a run: the adapter's folder, the loss of every step in nats, seconds.
+
+    `remarks` say what is wrong with it: that it changes nothing, or that its answers never end.
+    """
 
     adapter: Path
     losses: tuple[float, ...]
     seconds: float
+    remarks: tuple[str, ...] = ()
 
 
 def open_base(
@@ -93,7 +104,9 @@ def open_base(
     )
     tokens = sum(len(row.ids) for row in examples)
     learned = sum(int(row.learn[1:].sum()) for row in examples)
-    return Opened(parts.source.name, parts, examples, tokens, learned)
+    stops = torch.tensor(sorted(parts.text.stop_ids), dtype=torch.int32)
+    ending = sum(bool(torch.isin(row.ids[row.learn], stops).any()) for row in examples)
+    return Opened(parts.source.name, parts, examples, tokens, learned, ending)
 
 
 def check_out(out: Path, *, resume: bool) -> None:
@@ -155,14 +168,22 @@ def tune(
     )
     parts.model.eval()
     adapter = out / "adapter"
+    break_seal(adapter)
     if parts.text.tokenizer is not None and parts.text.template is not None:
         save_tokenizer(parts.text.tokenizer, adapter)
         save_template(parts.text.template, adapter)
     write_adapter(adapter, parts.model, slot, parts.table, base=base.name)
-    done = Tuned(adapter, losses, time.perf_counter() - began)
+    remarks = seal_adapter(parts, adapter, slot, stop=_stop(base, slot))
+    done = Tuned(adapter, losses, time.perf_counter() - began, remarks)
     record = {**about, **_plain(asdict(settings)), **_record(base, done)}
     write_atomic(out / "run.json", (json.dumps(record, indent=2) + "\n").encode())
     return done
+
+
+def _stop(base: Opened, slot: int) -> Stop | None:
+    chosen = base.examples[:: max(1, len(base.examples) // _ENDS)][:_ENDS]
+    rows = [(row.ids.tolist(), row.learn.tolist()) for row in chosen]
+    return measure_stop(base.parts.model, rows, base.parts.text.stop_ids, slot)
 
 
 def _record(base: Opened, done: Tuned) -> dict[str, object]:
@@ -174,6 +195,7 @@ def _record(base: Opened, done: Tuned) -> dict[str, object]:
         "seconds": round(done.seconds, 3),
         "puna": puna.__version__,
         "torch": torch.__version__,
+        "remarks": done.remarks,
         "losses": done.losses,
     }
 

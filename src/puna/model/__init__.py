@@ -10,21 +10,25 @@ rotary angles, softmax, router and logits in float32.
 from puna.model.attend import AttentionRule, attend
 from puna.model.context import Context, Rows
 from puna.model.decoder import Decoder, OutputHead, build
+from puna.model.ffn import Mixture
 from puna.model.initialize import initialize
 from puna.model.linear import Linear, add_updates, product
 from puna.model.segments import Segments
+from puna.model.states import hidden_states
 
 __all__ = [
     "AttentionRule",
     "Context",
     "Decoder",
     "Linear",
+    "Mixture",
     "OutputHead",
     "Rows",
     "Segments",
     "add_updates",
     "attend",
     "build",
+    "hidden_states",
     "initialize",
     "product",
 ]

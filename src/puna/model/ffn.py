@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +68,22 @@ class FusedGatedFFN(nn.Module):
         return hidden
 
 
+# Whose rows an expert takes: picks [N, top_k] → expert, rows [M] and their place among the picks.
+Share = Callable[[Tensor], Iterable[tuple[int, Tensor, Tensor]]]
+
+
+def share(picks: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield each expert that was picked, with its rows. See `Share`."""
+    for expert in torch.unique(picks).tolist():
+        token, slot = (picks == expert).nonzero(as_tuple=True)
+        yield expert, token, slot
+
+
 class Mixture(nn.Module):
-    """Experts behind a router (Jiang et al. 2024, DeepSeek-V3 2024); scores are float32."""
+    """Experts behind a router (Jiang et al. 2024, DeepSeek-V3 2024); scores are float32.
+
+    `share` sends tokens to experts; whoever only measures may put an even split in its place.
+    """
 
     def __init__(self, moe: MoE, width: int) -> None:
         super().__init__()
@@ -79,6 +93,7 @@ class Mixture(nn.Module):
         self.experts = nn.ModuleList(build_ffn(moe.expert, width) for _ in range(moe.experts))
         self.shared = build_ffn(moe.shared, width) if moe.shared else None
         self.top_k, self.how = moe.top_k, how
+        self.share: Share = share
 
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
         """Map x [N, width] to [N, width]; only experts that were picked run."""
@@ -86,8 +101,7 @@ class Mixture(nn.Module):
         gates, picks = pick_experts(scores, self.how, self.top_k, self.correction)
         gates = gates.to(x.dtype)
         out = torch.zeros_like(x) if self.shared is None else self.shared(x, rows)
-        for expert in torch.unique(picks).tolist():
-            token, slot = (picks == expert).nonzero(as_tuple=True)
+        for expert, token, slot in self.share(picks):
             hidden = self.experts[expert](x[token], rows.take(token))
             out = out.index_add(0, token, hidden * gates[token, slot, None])
         return out

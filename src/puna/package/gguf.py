@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from puna.families import (
 )
 from puna.formats import Typed
 from puna.loading import Parts
-from puna.source import find_license
+from puna.saving import prove, seal_parts
+from puna.seal import KEY, Seal, digests_of_gguf, moved
+from puna.source import Source, find_license
 from puna.spec import ModelSpec
-from puna.text import GgufText, gguf_text, gguf_text_again
+from puna.text import GgufText, gguf_text, gguf_text_again, text_of_gguf
 from puna.weights import plan_gguf, save_gguf
 
 # Formats by the names of the command line, with the number llama.cpp has for a file of each.
@@ -57,17 +60,21 @@ def export_gguf(
     path: Path,
     kind: str = "bf16",
     *,
+    insist: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Write a model as one GGUF file that llama.cpp opens, and that opens here as the same model.
 
     The metadata is read back before anything is written: a model that GGUF cannot describe is
-    refused rather than changed.
+    refused rather than changed. The file carries the model's seal; what was written is opened and
+    held against it.
 
     Args:
         parts: the opened model; adapters are not written, so merge one first.
         path: the file, replaced in one step.
         kind: a key of `GGUF_TYPES`, for all matrices.
+        insist: whether to refuse a format that makes another model of it; without that, the
+            figures are among the notes.
         progress: called with (bytes done, bytes in all).
 
     Raises:
@@ -75,6 +82,7 @@ def export_gguf(
         ConfigError: a model that GGUF or llama.cpp cannot describe.
         TokenizerError: a tokenizer that GGUF cannot describe.
         StorageError: the disk did not take it; what was there before is still there.
+        SealError: the file would not do what the model does; what was there before still is.
     """
     if kind not in GGUF_TYPES:
         raise UsageError(
@@ -88,12 +96,20 @@ def export_gguf(
     tables = gguf_tables(parts.spec)
     extra = {name: torch.tensor(table, dtype=torch.float32) for name, table in tables.items()}
     text = _text(parts)
-    metadata |= _general(parts, number) | text.keys
-    size = save_gguf(path, parts.model, plan, metadata, extra=extra, progress=progress)
+    seal = _tellable(seal_parts(parts), text, parts)
+    metadata |= _general(parts, number) | text.keys | _sealed(seal, text.keys, format_)
+    drift: list[str] = []
+
+    def check(written: Path) -> None:
+        source = Source(path.stem, written, kind="file")
+        drift.extend(prove(seal, source, device="cpu", insist=insist)[1])
+
+    size = save_gguf(path, parts.model, plan, metadata, extra=extra, check=check, progress=progress)
     types: Counter[str] = Counter()
     for planned in plan.values():
         types[planned.kind] += prod(planned.shape)
-    notes = (*gguf_notes(parts.spec), *_fallback(types, format_), *text.notes, *_left(parts))
+    own = (*gguf_notes(parts.spec), *_fallback(types, format_), *text.notes, *_left(parts))
+    notes = (*own, *drift)
     return Exported(path, size, dict(types.most_common()), notes)
 
 
@@ -123,6 +139,23 @@ def describe_gguf(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> dic
     every = {**shapes, **{name: (len(table),) for name, table in tables.items()}}
     check_same(spec, read_config(config_of(plain, every, tables)))
     return metadata
+
+
+def _tellable(seal: Seal, text: GgufText, parts: Parts) -> Seal:
+    """Return a seal without the prompts that become other ids in GGUF, as the notes say."""
+    if not text.notes:
+        return seal
+    plain = {key: value for key, (_, value) in text.keys.items()}
+    as_read = text_of_gguf(plain, parts.config, parts.source.path)
+    lost = {one.name for one in moved(seal.prompts, as_read, context=parts.spec.context)}
+    kept = tuple(golden for golden in seal.prompts if golden.name not in lost)
+    return replace(seal, prompts=kept or seal.prompts)
+
+
+def _sealed(seal: Seal, text: Mapping[str, Typed], format_: str) -> dict[str, Typed]:
+    digests = digests_of_gguf({key: value for key, (_, value) in text.items()})
+    body = replace(seal, digests=digests, stored=format_).to_json()
+    return {KEY: ("str", json.dumps(body, ensure_ascii=False))}
 
 
 def _general(parts: Parts, number: int) -> dict[str, Typed]:

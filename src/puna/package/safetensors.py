@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 
 from puna.errors import UsageError
-from puna.loading import Parts, save_parts
+from puna.loading import Parts
+from puna.saving import save_parts
 
 
 def export_safetensors(
@@ -16,7 +17,7 @@ def export_safetensors(
     folder: Path,
     dtype: Literal["float32", "float16", "bfloat16"] | None = None,
 ) -> tuple[str, ...]:
-    """Write the folder; return what could not go with it, in words.
+    """Write the folder; return what could not go with it and how far it drifts, in words.
 
     Args:
         parts: the opened model.
@@ -26,11 +27,12 @@ def export_safetensors(
     Raises:
         UsageError: a model opened with an adapter.
         StorageError: the disk did not take it; weights that were there are still there.
+        SealError: what was written does not do what the model does.
     """
     if parts.adapter is not None:
         raise UsageError("the folder would hold no adapter", remedy="merge the adapter first")
     kind: torch.dtype | None = None if dtype is None else getattr(torch, dtype)
-    save_parts(parts, folder, dtype=kind)
+    drift = save_parts(parts, folder, dtype=kind)
     if parts.text.tokenizer is None and parts.gguf is not None:
-        return ("the GGUF file has no vocabulary, so no tokenizer was written",)
-    return ()
+        return ("the GGUF file has no vocabulary, so no tokenizer was written", *drift)
+    return drift

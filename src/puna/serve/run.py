@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from puna.errors import ServeError
 from puna.generate import LanguageModel
+from puna.seal import verify
 from puna.serve.app import app_of
 from puna.serve.completion import Desk
 from puna.serve.errors import ApiError
@@ -34,8 +35,12 @@ def serve(
     api_key: str,
     model_id: str,
     on_ready: Callable[[str], None],
+    on_remark: Callable[[str], None] | None = None,
+    insist: bool = True,
 ) -> None:
     """Serve a model until Ctrl-C; requests that are open then end with an error.
+
+    The golden prompts of a sealed model run first.
 
     Args:
         lm: what answers; nothing else may use it meanwhile.
@@ -45,8 +50,11 @@ def serve(
         model_id: what clients call the model.
         on_ready: called once the server accepts, with an address that reaches it from here, such
             as `http://127.0.0.1:8000`.
+        on_remark: called with what drifts from the seal, in words.
+        insist: whether to refuse a model that differs from its seal; without it, that is a remark.
 
     Raises:
+        SealError: the model is not what was sealed.
         ServeError: the address cannot be bound, or the model has no chat template.
         UsageError: a key that no client could send.
     """
@@ -60,10 +68,22 @@ def serve(
                 remedy="put its tokenizer and chat_template.jinja in the folder, or choose its "
                 f"published format with --template: {', '.join(format_names())}",
             )
+        _check_seal(lm, model_id, insist, on_remark)
         app = app_of(desk, api_key=api_key)
         server = make_server(app, desk, listener, on_ready)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
+
+
+def _check_seal(
+    lm: LanguageModel, model_id: str, insist: bool, on_remark: Callable[[str], None] | None
+) -> None:
+    found = verify(lm.parts, lm.parts.seals, name=model_id)
+    if insist:
+        found.insist()
+    for check in found.remarks:
+        if on_remark is not None:
+            on_remark(f"{check.name}: {check.said}")
 
 
 def listen(host: str, port: int) -> socket.socket:

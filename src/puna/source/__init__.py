@@ -2,12 +2,14 @@
 
 from puna.source.base import compare_base
 from puna.source.catalog import CatalogEntry, bases, find_entry, known_models
+from puna.source.digest import hash_file
 from puna.source.ollama import OllamaModel
 from puna.source.places import builtin_names, resolve, resolve_adapter, verify_source
 from puna.source.pulling import Pulled, pull, resolve_or_pull
 from puna.source.pushing import PushPlan, plan_push, push
 from puna.source.read import find_license, read_json
 from puna.source.record import Source
+from puna.source.remote import Outline, outline
 from puna.source.removing import Removal, plan_removal, remove
 from puna.source.stock import Item, inventory
 from puna.source.units import human_bytes
@@ -16,6 +18,7 @@ __all__ = [
     "CatalogEntry",
     "Item",
     "OllamaModel",
+    "Outline",
     "Pulled",
     "PushPlan",
     "Removal",
@@ -25,9 +28,11 @@ __all__ = [
     "compare_base",
     "find_entry",
     "find_license",
+    "hash_file",
     "human_bytes",
     "inventory",
     "known_models",
+    "outline",
     "plan_push",
     "plan_removal",
     "pull",

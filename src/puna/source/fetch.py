@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,31 +164,10 @@ def _transfer(place: Place, file: HubFile, partial: Path, on_bytes: Callable[[in
 
 def _stream(place: Place, file: HubFile, handle: int, on_bytes: Callable[[int], None]) -> None:
     """Append what one request gives to the file, from where it ends."""
-    from huggingface_hub import constants, hf_hub_url
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
-        hf_raise_for_status,
-        http_stream_backoff,
-    )
-
     at = os.lseek(handle, 0, os.SEEK_END)
-    headers = build_hf_headers(token=place.api.token, library_name="puna")
-    headers["Accept-Encoding"] = "identity"
-    if at:
-        headers["Range"] = f"bytes={at}-"
-    # The page of the file and not of its storage: links to storage expire within the hour.
-    url = hf_hub_url(place.repo, file.name, revision=place.commit, endpoint=place.api.endpoint)
-    with http_stream_backoff(
-        "GET",
-        url,
-        headers=headers,
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        max_retries=0,
-        retry_on_exceptions=(),
-        retry_on_status_codes=(),
-    ) as response:
-        hf_raise_for_status(response)
-        if at and not _continues(response, at):
+    wanted = f"bytes={at}-" if at else None
+    with ask(place.api, place.repo, place.commit, file.name, wanted) as response:
+        if at and not continues(response, at):
             os.ftruncate(handle, 0)
             on_bytes(-at)
             at = os.lseek(handle, 0, os.SEEK_SET)
@@ -206,7 +186,41 @@ def _stream(place: Place, file: HubFile, handle: int, on_bytes: Callable[[int], 
             on_bytes(len(chunk))
 
 
-def _continues(response: Any, at: int) -> bool:
+@contextmanager
+def ask(api: HfApi, repo: str, commit: str, file: str, span: str | None) -> Iterator[Any]:
+    """Yield the hub's answer to one request for a file, or for a `span` of it (`bytes=0-7`).
+
+    Raises:
+        Exception: of the library, also where the hub says no.
+    """
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        hf_raise_for_status,
+        http_stream_backoff,
+    )
+
+    headers = build_hf_headers(token=api.token, library_name="puna")
+    headers["Accept-Encoding"] = "identity"
+    if span:
+        headers["Range"] = span
+    # The page of the file and not of its storage: links to storage expire within the hour.
+    url = hf_hub_url(repo, file, revision=commit, endpoint=api.endpoint)
+    with http_stream_backoff(
+        "GET",
+        url,
+        headers=headers,
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        max_retries=0,
+        retry_on_exceptions=(),
+        retry_on_status_codes=(),
+    ) as response:
+        hf_raise_for_status(response)
+        yield response
+
+
+def continues(response: Any, at: int) -> bool:
+    """Return whether an answer begins at a byte of the file, as it was asked to."""
     span = str(response.headers.get("Content-Range", ""))
     return response.status_code == 206 and span.startswith(f"bytes {at}-")
 

@@ -210,13 +210,13 @@ def _fetch_all(place: Place, missing: tuple[HubFile, ...], on_bytes: OnBytes | N
     place = replace(place, stop=threading.Event())
     jobs = [partial(fetch, place, file, counter(file.name)) for file in missing]
     try:
-        _side_by_side(jobs)
+        side_by_side(jobs)
     finally:
         place.stop.set()  # ends what is still under way at its next chunk
     return came
 
 
-def _side_by_side(jobs: Iterable[Callable[[], None]]) -> None:
+def side_by_side(jobs: Iterable[Callable[[], None]]) -> None:
     """Run jobs on a few threads; the first error is raised at once.
 
     The threads are daemons: one that waits for a silent hub holds up neither an error nor Ctrl-C.

@@ -15,7 +15,7 @@ import tokenizers
 from puna.errors import TokenizerError
 from puna.text import byte_level
 from puna.text.files import read_text
-from puna.text.ids import check_text, short, unknown_id
+from puna.text.ids import MOST_IDS, check_text, short, unknown_id
 from puna.text.settings import CONFIG, AddedToken, Settings
 from puna.text.stream import ByteDetokenizer, Detokenizer, WindowDetokenizer
 
@@ -239,8 +239,13 @@ def from_library(
     vocabulary = library.get_vocab(with_added_tokens=True)
     if not vocabulary:
         raise TokenizerError(f"{name} has no vocabulary", where=where)
+    if (most := max(vocabulary.values())) >= MOST_IDS:
+        # The library walks all ids up to the largest one, whether they are there or not.
+        raise TokenizerError(
+            f"{name} has a token with the id {most:,}; ids are below {MOST_IDS:,}", where=where
+        )
     return JsonTokenizer(
-        vocab_size=max(vocabulary.values()) + 1,
+        vocab_size=most + 1,
         bos_id=roles.bos,
         eos_id=roles.eos,
         pad_id=roles.pad,

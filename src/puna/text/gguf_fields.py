@@ -9,14 +9,13 @@ from enum import IntEnum
 from typing import Any
 
 from puna.errors import TokenizerError
-from puna.text.ids import short
+from puna.text.ids import MOST_IDS, short
 
 MODEL = "tokenizer.ggml.model"
 _TOKENS = "tokenizer.ggml.tokens"
 _TYPES = "tokenizer.ggml.token_type"
 _SCORES = "tokenizer.ggml.scores"
 _CHARSMAP = "tokenizer.ggml.precompiled_charsmap"
-_MOST_TOKENS = 2_000_000  # the largest published vocabulary has about 260,000
 _LONGEST_PIECE = 1_024  # a published piece has at most a few hundred
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
@@ -53,7 +52,7 @@ def vocabulary(metadata: Mapping[str, Any], where: str) -> Vocabulary:
         TokenizerError: no pieces, too many, one twice, or types of another number.
     """
     pieces = texts(metadata, _TOKENS, where)
-    if not 0 < len(pieces) <= _MOST_TOKENS:
+    if not 0 < len(pieces) <= MOST_IDS:
         raise TokenizerError(
             f"a vocabulary of {len(pieces):,} pieces cannot be one", where=f"{where}, {_TOKENS}"
         )

@@ -143,7 +143,11 @@ def _llama(
         merges = _stated_merges(metadata, where)
     settings = _settings(metadata, "llama", vocabulary, where, None)
     unknown = settings.roles.get("unk_token")
-    return plain_bpe(vocabulary.ids, merges, unknown, settings, Origin("the file", where))
+    # llama.cpp reads neither; files that hold them are of models whose own tokenizer does it.
+    folds = fields.flag(metadata, "tokenizer.ggml.remove_extra_whitespaces", where)
+    spaces = Spaces(fields.charsmap(metadata, where), folds is True)
+    origin = Origin("the file", where)
+    return plain_bpe(vocabulary.ids, merges, unknown, settings, origin, spaces)
 
 
 def _t5(

@@ -143,11 +143,7 @@ def _spelled_bytes(
     prefix = _space_before(definition)
     if prefix and (definition.get("pre_tokenizer") or {}).get("type") == "Metaspace":
         pieces.notes.append("llama.cpp puts a space before every text, even one that has it")
-    return {
-        "tokenizer.ggml.model": ("str", "llama"),
-        "tokenizer.ggml.pre": ("str", "default"),
-        "tokenizer.ggml.add_space_prefix": ("bool", prefix),
-    }
+    return _piece_keys(prefix)
 
 
 def _space_before(definition: Mapping[str, Any]) -> bool:
@@ -171,7 +167,7 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer, pieces: _Pieces) -> dict[s
         raise _no_words("it is not SentencePiece's BPE")
     if facts.folds:
         pieces.notes.append("llama.cpp keeps runs of spaces, of which this tokenizer makes one")
-    if facts.rewrites:
+    if facts.charsmap:
         pieces.notes.append("llama.cpp does not normalize text, as this tokenizer does")
     for token, sort in enumerate(facts.types):
         pieces.put(token, model.id_to_piece(token), sort, model.get_score(token))
@@ -181,11 +177,21 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer, pieces: _Pieces) -> dict[s
     prefix = model.encode("a", out_type=str)[0].startswith("▁")
     if prefix and not tokenizer._legacy:
         pieces.notes.append("llama.cpp puts a space before text that follows a special token")
-    return {
+    return _piece_keys(prefix, folds=facts.folds, charsmap=facts.charsmap)
+
+
+def _piece_keys(prefix: bool, *, folds: bool = False, charsmap: bytes = b"") -> dict[str, Typed]:
+    """Return what else is said of SentencePiece; llama.cpp leaves the last two unread."""
+    keys: dict[str, Typed] = {
         "tokenizer.ggml.model": ("str", "llama"),
         "tokenizer.ggml.pre": ("str", "default"),
         "tokenizer.ggml.add_space_prefix": ("bool", prefix),
     }
+    if folds:
+        keys["tokenizer.ggml.remove_extra_whitespaces"] = ("bool", True)
+    if charsmap:
+        keys["tokenizer.ggml.precompiled_charsmap"] = ("[u8]", list(charsmap))
+    return keys
 
 
 def _ids(tokenizer: Tokenizer, specials: Specials) -> dict[str, Typed]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from puna.errors import TokenizerError
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+# Ids of a vocabulary at most; the largest published one has about 260,000.
+MOST_IDS: Final = 2_000_000
 _LONGEST = 300  # characters of a foreign text inside an error
 
 

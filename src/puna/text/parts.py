@@ -25,6 +25,15 @@ class TextParts:
     template: ChatTemplate | None
     specials: Specials
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """What ends an answer: the model's own ids, and the tokens that end the template's turn."""
+        if self.template is None or self.tokenizer is None:
+            return self.specials.eos
+        named = {self.tokenizer.id_of(stop) for stop in self.template.stops}
+        special = self.tokenizer.special_ids
+        return self.specials.eos | {token for token in named if token in special}
+
 
 def text_of_folder(
     folder: Path,

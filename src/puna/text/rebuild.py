@@ -66,12 +66,28 @@ def byte_level_bpe(
     return _finish(library, settings, origin)
 
 
+@dataclass(frozen=True, slots=True)
+class Spaces:
+    """What SentencePiece does with a text before it looks at the pieces.
+
+    `charsmap`: its compiled normalization, or empty. `collapse`: runs of spaces become one, and
+    none stays at the ends.
+    """
+
+    charsmap: bytes
+    collapse: bool
+
+
+NO_SPACES = Spaces(b"", collapse=False)
+
+
 def plain_bpe(
     vocabulary: Mapping[str, int],
     merges: Sequence[Merge],
     unknown: str | None,
     settings: Settings,
     origin: Origin,
+    spaces: Spaces = NO_SPACES,
 ) -> JsonTokenizer:
     """BPE over plain text with `▁` for a space, as SentencePiece has it.
 
@@ -83,31 +99,32 @@ def plain_bpe(
     """
     options = {"unk_token": unknown, "fuse_unk": True, "byte_fallback": "<0x00>" in vocabulary}
     library: Any = tokenizers.Tokenizer(_bpe(vocabulary, merges, origin, **options))
-    spaces = normalizers.Replace(" ", SPACE)
+    before = _before(spaces, origin)
     steps: list[Any] = [
         decoders.Replace(SPACE, " "),
         decoders.ByteFallback(),
         decoders.Fuse(),
     ]
     if settings.prefix_space:
-        library.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), spaces])
+        before.append(normalizers.Prepend(SPACE))
         steps.append(decoders.Strip(" ", 1, 0))
-    else:
-        library.normalizer = spaces
+    spaced = normalizers.Replace(" ", SPACE)
+    library.normalizer = normalizers.Sequence([*before, spaced]) if before else spaced
     library.decoder = decoders.Sequence(steps)
     return _finish(library, settings, origin)
 
 
-@dataclass(frozen=True, slots=True)
-class Spaces:
-    """What a unigram tokenizer does with white space before it looks at the text.
-
-    `charsmap`: SentencePiece's compiled normalization, or empty. `collapse`: runs of spaces
-    become one, and none stays at the ends.
-    """
-
-    charsmap: bytes
-    collapse: bool
+def _before(spaces: Spaces, origin: Origin) -> list[Any]:
+    """What is done to a text before a space is put in front of it."""
+    steps: list[Any] = []
+    if spaces.charsmap:
+        failure = f"{origin.name} holds no normalization that can be used"
+        compiled = partial(normalizers.Precompiled, spaces.charsmap)
+        steps.append(guard(compiled, failure, origin.where))
+    if spaces.collapse:
+        steps.append(normalizers.Replace(tokenizers.Regex(r"\A +| +\z"), ""))
+        steps.append(normalizers.Replace(tokenizers.Regex(" {2,}"), " "))
+    return steps
 
 
 def unigram(

@@ -14,7 +14,7 @@ from puna.errors import TokenizerError
 from puna.text import byte_level
 from puna.text.bpe import JsonTokenizer
 from puna.text.files import check_size, read_object, read_text
-from puna.text.ids import check_text, short
+from puna.text.ids import MOST_IDS, check_text, short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import byte_level_pretokenizer, choices
 from puna.text.published import by_pieces, completed
@@ -23,7 +23,6 @@ from puna.text.settings import AddedToken, Settings
 
 VOCABULARY = "vocab.json"
 MERGES = "merges.txt"
-_MOST_ID = 2_000_000
 _MOST_BYTES = 256 << 20
 BY_CLASS = {
     "CodeGenTokenizer": "gpt-2",
@@ -83,7 +82,7 @@ def _vocabulary(path: Path) -> dict[str, int]:
     seen: dict[int, str] = {}
     for piece, token in vocabulary.items():
         check_text(piece, str(path))
-        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < _MOST_ID:
+        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < MOST_IDS:
             raise TokenizerError(f"{short(repr(token))} is not a token id", where=str(path))
         if seen.setdefault(token, piece) != piece:
             raise TokenizerError(

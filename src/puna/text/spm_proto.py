@@ -23,12 +23,13 @@ _NORMAL, _UNIGRAM = 1, 1  # what an absent field means
 class SpmFacts:
     """The model's type and the type of each piece, by id, as the format numbers them.
 
-    `rewrites`: the normalizer replaces characters. `folds`: it makes one space of several.
+    `charsmap`: how the normalizer replaces characters, compiled, or no bytes. `folds`: it makes
+    one space of several, and none at the ends.
     """
 
     kind: int
     types: list[int]
-    rewrites: bool
+    charsmap: bytes
     folds: bool
 
 
@@ -38,7 +39,7 @@ def read_facts(model: bytes) -> SpmFacts:
     Raises:
         TokenizerError: bytes that are no such message.
     """
-    facts = SpmFacts(_UNIGRAM, [], rewrites=False, folds=True)
+    facts = SpmFacts(_UNIGRAM, [], charsmap=b"", folds=True)
     for number, value in _fields(model):
         if not isinstance(value, bytes):
             continue
@@ -49,7 +50,7 @@ def read_facts(model: bytes) -> SpmFacts:
         elif number == _NORMALIZER:
             for inner, setting in _fields(value):
                 if inner == _CHARSMAP and isinstance(setting, bytes):
-                    facts.rewrites = bool(setting)
+                    facts.charsmap = setting
                 elif inner == _FOLD and isinstance(setting, int):
                     facts.folds = bool(setting)
     return facts

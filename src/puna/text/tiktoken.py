@@ -19,7 +19,7 @@ from puna.errors import TokenizerError
 from puna.text import byte_level
 from puna.text.bpe import JsonTokenizer
 from puna.text.files import check_size, read_bytes
-from puna.text.ids import short
+from puna.text.ids import MOST_IDS, short
 from puna.text.pretokenizer import PreTokenizer
 from puna.text.pretokenizers import byte_level_pretokenizer, choices
 from puna.text.published import BY_CLASS, Published, by_digest, by_name, completed
@@ -29,7 +29,6 @@ from puna.text.settings import Settings
 _LINE = re.compile(rb"([A-Za-z0-9+/]+={0,2}) ([0-9]{1,7})")
 _MOST_BYTES = 64 << 20
 _LONGEST_TOKEN = 1_024  # bytes; a published token has at most a few hundred
-_MOST_RANK = 2_000_000
 
 
 def looks_like_tiktoken(data: bytes) -> bool:
@@ -114,7 +113,7 @@ def _lines(data: bytes, path: Path) -> Iterator[tuple[int, bytes, int]]:
                 where=f"{path}, line {number}",
             )
         rank = int(found[2])
-        if len(token) > _LONGEST_TOKEN or rank >= _MOST_RANK:
+        if len(token) > _LONGEST_TOKEN or rank >= MOST_IDS:
             raise TokenizerError(
                 f"a token of {len(token):,} bytes with rank {rank:,} cannot be one",
                 where=f"{path}, line {number}",

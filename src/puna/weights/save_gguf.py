@@ -98,6 +98,7 @@ def save_gguf(
     metadata: Mapping[str, Typed],
     *,
     extra: Mapping[str, Tensor] | None = None,
+    check: Callable[[Path], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
     """Write the file and return its size in bytes; only one tensor is in flight.
@@ -108,6 +109,7 @@ def save_gguf(
         plan: what `plan_gguf` made of it.
         metadata: all keys, typed.
         extra: more float32 vectors, which come first.
+        check: called with the written file before it takes its place.
         progress: called with (bytes done, bytes in all).
 
     Raises:
@@ -133,7 +135,7 @@ def save_gguf(
             if progress:
                 progress(done, total)
 
-    write_atomic(path, chunks())
+    write_atomic(path, chunks(), check=check)
     return total
 
 

@@ -1,0 +1,217 @@
+"""The plan's prediction against measured peak memory, over families, formats, serve and tune.
+
+    python -m bench.plan                                a table
+    python -m bench.plan --cases "llama, tuned" --json  some cases, for machines
+    python -m bench.plan --markdown docs/plan_error.md
+
+Each case is a random checkpoint in a temporary folder. It is planned from its headers; then a
+process of its own opens it, fills the cache to the end of the context or takes two optimizer steps,
+and reads its peak of resident memory (VmHWM, reset after the imports). Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.load_memory import peak
+from bench.plan_cases import CASES, FITTED, Case, config_of
+from puna.families import gguf_names, name_table, read_config
+from puna.model import Decoder, build
+from puna.plan import Device, Plan, Serve, Tune, make_plan
+from puna.plan.sketch import sketch
+from puna.spec import ModelSpec
+from puna.weights import gather, plan_gguf, save_folder, save_gguf
+
+# The answers of a served sequence; the rest of its context is prompt.
+_ANSWER = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case: predicted and measured bytes, in growth after the imports and in all."""
+
+    case: str
+    predicted: int
+    measured: int
+    predicted_total: int
+    measured_total: int
+    parts: dict[str, int]
+
+    @property
+    def error(self) -> float:
+        """The prediction of the growth, as a share of what was measured, less one."""
+        return self.predicted / self.measured - 1
+
+    @property
+    def error_total(self) -> float:
+        """The same of the whole process."""
+        return self.predicted_total / self.measured_total - 1
+
+
+def make(folder: Path, case: Case) -> Path:
+    """Write the checkpoint of a case; return what is to be opened."""
+    config = config_of(case.family, case.gigabytes)
+    config["dtype"] = case.stored
+    spec = read_config(config)
+    model = build(spec, device="cpu", dtype=getattr(torch, case.stored))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.03, 0.03, generator=generator)
+    if case.form in ("safetensors", "bin", "bin-legacy"):
+        _write_folder(folder, case, model, spec, config)
+        return folder
+    path = folder / "model.gguf"
+    _write_gguf(path, case, model, spec)
+    return path
+
+
+def _write_folder(
+    folder: Path, case: Case, model: Decoder, spec: ModelSpec, config: dict[str, Any]
+) -> None:
+    if case.form == "safetensors":
+        save_folder(model, name_table(spec), folder, config=config)
+        return
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save(
+        dict(gather(model, name_table(spec))),
+        folder / "pytorch_model.bin",
+        _use_new_zipfile_serialization=case.form == "bin",
+    )
+
+
+def _write_gguf(path: Path, case: Case, model: Decoder, spec: ModelSpec) -> None:
+    from puna.package import GGUF_TYPES, describe_gguf
+
+    plan = plan_gguf(model, gguf_names(spec), GGUF_TYPES[case.form][0])
+    metadata = describe_gguf(spec, {name: planned.shape for name, planned in plan.items()})
+    save_gguf(path, model, plan, metadata)
+
+
+def predict(path: Path, case: Case) -> Plan:
+    """Plan the case from its headers, on a device that is large enough."""
+    return make_plan(sketch(path), case.use, dtype=case.dtype, device=Device("any", 1 << 50))
+
+
+def measure(path: Path, name: str) -> tuple[int, int]:
+    """Run the case in a fresh process; return growth and total of its peak."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.plan", "--child", name, str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    grown, total = json.loads(done.stdout.splitlines()[-1])
+    return grown, total
+
+
+def child(name: str, path: Path) -> None:
+    """Do what a case says in this process and print its growth and its peak, as JSON."""
+    from puna.loading import load_parts
+
+    case = CASES[name]
+    torch.zeros(1).sum()  # starts torch's threads
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports does not count
+    before = peak()
+    parts = load_parts(path, dtype=case.dtype, device="cpu")
+    if isinstance(case.use, Serve):
+        serve(parts.model, parts.spec, case.use)
+    else:
+        tune(parts.model, parts.spec, case.use)
+    print(json.dumps([peak() - before, peak()]))
+
+
+def serve(model: Decoder, spec: ModelSpec, use: Serve) -> None:
+    """Run so many sequences to the very end of their context."""
+    from puna.engine import Engine, Request
+
+    engine = Engine(
+        model,
+        spec,
+        max_sequences=use.batch,
+        max_batch_tokens=use.chunk,
+        cache_tokens=use.batch * use.context,
+    )
+    ids = tuple(i % spec.vocab for i in range(use.context - _ANSWER))
+    done = engine.run([Request(str(n), ids, _ANSWER) for n in range(use.batch)])
+    assert all(one.finish == "length" for one in done), done
+
+
+def tune(model: Decoder, spec: ModelSpec, use: Tune) -> None:
+    """Take two steps of two micro-batches each."""
+    from puna.adapter import attach
+    from puna.data import Encoded
+    from puna.model import Rows
+    from puna.tune import Settings, train
+
+    slot = attach(model, name_table(spec), rank=use.rank, alpha=16.0, targets=use.targets)
+    count = max(1, use.batch_tokens // use.context)
+    ids = torch.arange(use.context) % spec.vocab
+    rows = [Encoded(ids, torch.ones(use.context, dtype=torch.bool)) for _ in range(4 * count)]
+    settings = Settings(epochs=1, batch_size=2 * count, micro_tokens=use.batch_tokens)
+    model.train()
+    train(model, rows, settings, rows=Rows(slot))
+
+
+def run(names: Iterable[str], parent: Path | None = None) -> list[Row]:
+    """Plan and measure the cases, and remove their checkpoints."""
+    rows = []
+    for name in names:
+        folder = Path(tempfile.mkdtemp(prefix="puna-plan-", dir=parent))
+        try:
+            path = make(folder, CASES[name])
+            plan = predict(path, CASES[name])
+            grown, total = measure(path, name)
+        finally:
+            shutil.rmtree(folder)
+        parts = {line.name: line.bytes for line in plan.lines}
+        growth = plan.total - parts["runtime"]
+        rows.append(Row(name, growth, grown, plan.total, total, parts))
+        show(rows[-1:])
+    return rows
+
+
+def show(rows: list[Row]) -> None:
+    """Print rows as they come."""
+    for row in rows:
+        parts = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in row.parts.items())
+        print(
+            f"{row.case:34} {row.predicted / 1e6:6.0f} {row.measured / 1e6:6.0f} "
+            f"{row.error:+6.1%} total {row.error_total:+6.1%}  {parts}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run the cases asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--cases", nargs="*", default=list(CASES), help="default: all of them")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--markdown", type=Path, help="write the page")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        child(asked.child[0], Path(asked.child[1]))
+        return
+    rows = run(asked.cases)
+    if asked.json:
+        print(json.dumps([{**asdict(row), "error": row.error} for row in rows], indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""A model held against its seal, or against another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from puna.errors import SealError, UsageError
+from puna.loading import DType, Parts, load_parts
+from puna.saving import seal_parts
+from puna.seal import (
+    SEAL_KEY,
+    Check,
+    Seal,
+    Seals,
+    Verification,
+    check_digests,
+    digests_of,
+    digests_of_gguf,
+    put_seal,
+    verify,
+)
+
+Progress = Callable[[int, int], None]
+
+
+def verify_model(
+    model: str | Path,
+    *,
+    adapter: str | Path | None = None,
+    against: str | Path | None = None,
+    dtype: DType = "auto",
+    device: str = "auto",
+    ignore_keys: Iterable[str] = (),
+    template: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Open a model although it may have changed, and say how far it is from what was sealed.
+
+    Args:
+        model: what to look at.
+        adapter: that is to be used with it; it has a seal of its own.
+        against: another model, opened first: whatever it does now, this one should do.
+        dtype, device, ignore_keys, template: as `load_parts`.
+        progress: called with (bytes done, bytes in all) of the weights.
+
+    Raises:
+        SealError: there is no seal.
+        PunaError: as `load_parts`.
+    """
+    other = None if against is None else _seal_now(against, device, ignore_keys, progress)
+    parts = load_parts(
+        model,
+        adapter=adapter,
+        dtype=dtype,
+        device=device,
+        ignore_keys=(*ignore_keys, SEAL_KEY),
+        template=template,
+        progress=progress,
+    )
+    name = str(model if adapter is None else adapter)
+    if other is not None:
+        return verify(parts, Seals(other, own_template=template is None), name=name)
+    if parts.seals.model is None and parts.seals.adapter is None:
+        raise SealError(
+            f"{name} has no seal",
+            where=str(parts.source.path),
+            remedy="hold it against another model with --against, or seal it as it is with "
+            "--record; what Puna saves is sealed",
+        )
+    found = verify(parts, parts.seals, name=name)
+    return Verification(name, (*_files(parts), *found.checks))
+
+
+def record_seal(
+    model: str | Path,
+    *,
+    device: str = "auto",
+    ignore_keys: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Seal the folder of a model as it is now, and return the folder.
+
+    Raises:
+        UsageError: no folder of the user's own.
+        SealError: the model cannot be sealed.
+        StorageError: the disk did not take it.
+    """
+    parts = load_parts(
+        model, device=device, ignore_keys=(*ignore_keys, SEAL_KEY), progress=progress
+    )
+    if parts.source.kind != "folder":
+        raise UsageError(
+            f"{parts.source.name} is a {parts.source.kind} model, which is not changed",
+            remedy="save it as a folder of your own: puna export MODEL --format safetensors",
+        )
+    put_seal(seal_parts(parts), parts.source.path, stored=parts.stored)
+    return parts.source.path
+
+
+def _seal_now(
+    model: str | Path, device: str, ignore_keys: Iterable[str], progress: Progress | None
+) -> Seal:
+    return seal_parts(load_parts(model, device=device, ignore_keys=ignore_keys, progress=progress))
+
+
+def _files(parts: Parts) -> list[Check]:
+    """Return whether the files of model and adapter are as sealed, weights among them."""
+    checks = []
+    if (seal := parts.seals.model) is not None and parts.gguf is not None:
+        now = digests_of_gguf(parts.gguf.metadata)
+        checks.append(check_digests("vocabulary", seal.digests, now))
+    elif seal is not None:
+        now = digests_of(parts.source.path, weights=True)
+        checks.append(check_digests("files", seal.digests, now))
+    if (seal := parts.seals.adapter) is not None and parts.tuned is not None:
+        now = digests_of(parts.tuned, weights=True)
+        checks.append(check_digests("adapter's files", seal.digests, now))
+    return checks

@@ -1,0 +1,16 @@
+"""Will it fit: what a model needs for a use, from its headers and config alone."""
+
+from __future__ import annotations
+
+from puna.plan.record import Device, Line, Option, Plan, Serve, Sketch, Tune, Use
+
+__all__ = ["Device", "Line", "Option", "Plan", "Serve", "Sketch", "Tune", "Use", "make_plan"]
+
+
+def make_plan(
+    sketch: Sketch, use: Use, *, dtype: str = "auto", device: Device, machines: int = 1
+) -> Plan:
+    """Return a plan; see `puna.plan.make.make_plan`. Torch is imported only here."""
+    from puna.plan.make import make_plan
+
+    return make_plan(sketch, use, dtype=dtype, device=device, machines=machines)

@@ -1,0 +1,52 @@
+"""The seal: what a saved model is held against, to show that it is still the one that was tuned.
+
+A seal has digests of tokenizer, template and weights, the axes of the decoder, and golden prompts
+with the ids they had and the likeliest next tokens. Loading checks the digests; saving, merging,
+exporting, verifying and the start of a server run the prompts.
+"""
+
+from puna.seal.agree import moved
+from puna.seal.digests import (
+    FILE,
+    KEY,
+    SEAL_KEY,
+    break_seal,
+    check_text,
+    digests_of,
+    digests_of_gguf,
+    read_gguf_seal,
+    read_seal,
+)
+from puna.seal.judge import FAULTS, Check, Limit, bits_of, limit_of
+from puna.seal.make import put_seal, seal_of
+from puna.seal.record import Seal, Stop, from_json
+from puna.seal.stop import measure_stop
+from puna.seal.verify import Seals, Verification, check_digests, verify
+
+__all__ = [
+    "FAULTS",
+    "FILE",
+    "KEY",
+    "SEAL_KEY",
+    "Check",
+    "Limit",
+    "Seal",
+    "Seals",
+    "Stop",
+    "Verification",
+    "bits_of",
+    "break_seal",
+    "check_digests",
+    "check_text",
+    "digests_of",
+    "digests_of_gguf",
+    "from_json",
+    "limit_of",
+    "measure_stop",
+    "moved",
+    "put_seal",
+    "read_gguf_seal",
+    "read_seal",
+    "seal_of",
+    "verify",
+]

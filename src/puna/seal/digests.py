@@ -1,0 +1,144 @@
+"""Digests of what makes text into ids and back, and of weights; where a seal is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from puna.errors import FormatError, SealError, StorageError
+from puna.formats import write_atomic
+from puna.seal.record import Seal, from_json
+from puna.source import hash_file, read_json
+
+FILE = "puna.seal.json"
+# Where a GGUF file keeps it.
+KEY = "puna.seal"
+# Passed as a key to ignore, it opens a model that is not as it was sealed.
+SEAL_KEY = "seal"
+_TEXT = (
+    "config.json", "generation_config.json", "adapter_config.json", "tokenizer.json",
+    "tokenizer.model", "*.tiktoken", "tiktoken.model", "vocab.json", "merges.txt",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.*",
+    "additional_chat_templates/*.jinja",
+)  # fmt: skip
+_WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
+
+
+def digests_of(
+    folder: Path, *, weights: bool, on_bytes: Callable[[int], None] | None = None
+) -> dict[str, str]:
+    """Return the SHA-256 by name of the files in a folder that say what its model is.
+
+    Args:
+        folder: of a model or an adapter.
+        weights: whether the weights are among them.
+        on_bytes: called with the bytes of every piece read.
+
+    Raises:
+        SourceError: one that cannot be read.
+    """
+    patterns = (*_TEXT, *_WEIGHTS) if weights else _TEXT
+    names = {path.relative_to(folder).as_posix() for p in patterns for path in folder.glob(p)}
+    return {
+        name: hash_file(folder / name, on_bytes)[0]
+        for name in sorted(names)
+        if (folder / name).is_file()
+    }
+
+
+def digests_of_gguf(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 by key of what a GGUF file says of text; scores are left out."""
+    return {
+        key: hashlib.sha256(json.dumps(value).encode()).hexdigest()
+        for key, value in sorted(metadata.items())
+        if key.startswith("tokenizer.") and not _has_floats(value)
+    }
+
+
+def is_weights(name: str) -> bool:
+    """Tell whether a sealed file holds weights, or says which file does."""
+    return any(fnmatch(name, pattern) for pattern in _WEIGHTS)
+
+
+def read_seal(folder: Path) -> Seal | None:
+    """Return the seal of a folder, or None without one.
+
+    Raises:
+        FormatError: a file of that name that is no seal.
+    """
+    path = folder / FILE
+    return from_json(read_json(path, what="seal"), str(path)) if path.is_file() else None
+
+
+def read_gguf_seal(metadata: Mapping[str, Any], where: str) -> Seal | None:
+    """Return the seal in the metadata of a GGUF file, or None without one.
+
+    Raises:
+        FormatError: a value that is no seal.
+    """
+    value = metadata.get(KEY)
+    if value is None:
+        return None
+    try:
+        return from_json(json.loads(value), f"{where}, {KEY}")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"the seal is not JSON: {error}", where=f"{where}, {KEY}") from error
+
+
+def write_seal(folder: Path, seal: Seal) -> None:
+    """Write the seal of a folder.
+
+    Raises:
+        StorageError: the disk did not take it.
+    """
+    write_atomic(folder / FILE, (json.dumps(seal.to_json(), ensure_ascii=False) + "\n").encode())
+
+
+def break_seal(folder: Path) -> None:
+    """Remove the seal of a folder that is about to change, so that none is ever of something else.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    try:
+        (folder / FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot remove the old seal: {error.strerror}", where=str(folder / FILE)
+        ) from error
+
+
+def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return, in words, which names have another digest, are gone, or are new."""
+    words = []
+    for name in sorted({*then, *now}):
+        if then.get(name) != now.get(name):
+            how = "is new" if name not in then else "is gone" if name not in now else "changed"
+            words.append(f"{name} {how}")
+    return words
+
+
+def check_text(seal: Seal, now: Mapping[str, str], where: str) -> None:
+    """Hold what a model says of text and shape against its seal; weights are not read.
+
+    Raises:
+        SealError: something changed; names it.
+    """
+    then = {name: digest for name, digest in seal.digests.items() if not is_weights(name)}
+    if found := changes(then, now):
+        raise SealError(
+            f"this is not the model that was sealed: {', '.join(found[:4])}"
+            + (f" and {len(found) - 4} more" if len(found) > 4 else ""),
+            where=where,
+            remedy=f"get it again; or, if the change is yours, seal it anew with puna verify "
+            f"--record; --ignore-key {SEAL_KEY} opens it as it is",
+        )
+
+
+def _has_floats(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, float)

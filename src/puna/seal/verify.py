@@ -1,0 +1,191 @@
+"""An opened model held against its seal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from puna.errors import SealError
+from puna.model import Decoder
+from puna.seal.agree import agreement, moved
+from puna.seal.axes import axes_of, differences
+from puna.seal.digests import SEAL_KEY, changes
+from puna.seal.judge import Check, Verdict, bits_of, judge, judge_effect, judge_stop, worst
+from puna.seal.look import with_rows
+from puna.seal.record import Seal, Stop
+from puna.spec import ModelSpec
+from puna.text import TextParts
+
+
+class Opened(Protocol):
+    """What of an opened model is looked at."""
+
+    @property
+    def model(self) -> Decoder:
+        """The decoder, filled."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its axes."""
+
+    @property
+    def text(self) -> TextParts:
+        """Tokenizer, template, special ids."""
+
+    @property
+    def adapter(self) -> int | None:
+        """The slot of the adapter it was opened with."""
+
+    @property
+    def stored(self) -> str:
+        """The number format of the file its weights came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seals:
+    """The seals of an opened model and of its adapter, as far as they have one.
+
+    `own_template` is false where the user put another template in the place of theirs.
+    """
+
+    model: Seal | None = None
+    adapter: Seal | None = None
+    own_template: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of holding a model against its seal."""
+
+    name: str
+    checks: tuple[Check, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its checks."""
+        return worst(self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        checks = [asdict(check) for check in self.checks]
+        return {"name": self.name, "verdict": self.verdict, "checks": checks}
+
+    @property
+    def remarks(self) -> tuple[Check, ...]:
+        """The checks that do not agree."""
+        return tuple(check for check in self.checks if check.verdict != "agrees")
+
+    @property
+    def first(self) -> str:
+        """The first check that has the worst verdict, in words."""
+        check = next(check for check in self.checks if check.verdict == self.verdict)
+        return f"{check.name}: {check.said}"
+
+    def insist(self) -> tuple[str, ...]:
+        """Return in words what drifts.
+
+        Raises:
+            SealError: something differs; with the figures of the first that does.
+        """
+        if self.verdict == "differs":
+            raise SealError(
+                f"{self.name} is not what was sealed; {self.first}",
+                remedy=f"puna verify {self.name} shows all of it; "
+                f"--ignore-key {SEAL_KEY} goes on all the same",
+            )
+        return tuple(f"{check.name}: {check.said}" for check in self.remarks)
+
+
+def verify(opened: Opened, seals: Seals, *, name: str) -> Verification:
+    """Run the golden prompts of a model, and of its adapter, and hold them against the seals.
+
+    Raises:
+        SealError: a seal of a model with a larger vocabulary, or longer context.
+    """
+    for seal in (seals.model, seals.adapter):
+        if seal is not None:
+            _check_size(opened, seal, name)
+    checks: list[Check] = []
+    if seals.model is not None:
+        checks += _model(opened, seals.model, chats=seals.own_template and seals.adapter is None)
+    if opened.adapter is not None and seals.adapter is not None:
+        checks += _adapter(opened, seals.adapter, opened.adapter, chats=seals.own_template)
+    return Verification(name, tuple(checks))
+
+
+def check_digests(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> Check:
+    """Hold digests of what `name` says against those sealed."""
+    found = changes(then, now)
+    if not found:
+        return Check(name, "agrees", f"all {len(then)} are as they were sealed")
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return Check(name, "differs", ", ".join(found[:5]) + more, {"changed": found})
+
+
+def _check_size(opened: Opened, seal: Seal, name: str) -> None:
+    largest = max(max(golden.ids) for golden in seal.prompts)
+    longest = max(len(golden.ids) for golden in seal.prompts)
+    if largest >= opened.spec.vocab or longest > opened.spec.context:
+        raise SealError(
+            f"the seal of {name} is of another model: it has the id {largest} and {longest} ids in "
+            f"a row, beyond the vocabulary of {opened.spec.vocab} or the context of "
+            f"{opened.spec.context}"
+        )
+
+
+def _model(opened: Opened, seal: Seal, *, chats: bool) -> list[Check]:
+    bits = bits_of((seal.dtype, opened.stored, _dtype(opened)))
+    return [
+        _axes(opened, seal),
+        _ids(opened, seal, chats=chats),
+        judge("answers", agreement(opened.model, seal.prompts, None), bits),
+        *_stop(opened, seal.stop),
+    ]
+
+
+def _adapter(opened: Opened, seal: Seal, slot: int, *, chats: bool) -> list[Check]:
+    bits = bits_of((seal.dtype, opened.stored, _dtype(opened)))
+    bare = with_rows(opened.model, seal.prompts, None)
+    checks = [_axes(opened, seal), _ids(opened, seal, chats=chats)]
+    if (base := seal.base()) is not None:
+        checks.append(judge("base", agreement(opened.model, base.prompts, None), bits))
+    return [
+        *checks,
+        judge_effect(agreement(opened.model, bare, slot)),
+        judge("answers with it", agreement(opened.model, seal.prompts, slot), bits),
+        *_stop(opened, seal.stop),
+    ]
+
+
+def _axes(opened: Opened, seal: Seal) -> Check:
+    found = differences(seal.axes, axes_of(opened.spec))
+    if not found:
+        return Check("architecture", "agrees", "as sealed")
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return Check("architecture", "differs", "; ".join(found[:3]) + more, {"differences": found})
+
+
+def _ids(opened: Opened, seal: Seal, *, chats: bool) -> Check:
+    prompts = [golden for golden in seal.prompts if chats or not golden.messages]
+    found = moved(prompts, opened.text, context=opened.spec.context)
+    left = len(seal.prompts) - len(prompts)
+    aside = f"; {left} chats not looked at, since another template is in use" if left else ""
+    if not found:
+        said = f"all {len(prompts)} golden prompts have the ids they had{aside}"
+        return Check("prompts", "agrees", said, {"changed": []})
+    named = "; ".join(f"{one.name}: {one.how}" for one in found[:3])
+    said = f"{len(found)} of {len(prompts)} golden prompts have other ids: {named}{aside}"
+    return Check("prompts", "differs", said, {"changed": [asdict(one) for one in found]})
+
+
+def _stop(opened: Opened, stop: Stop | None) -> list[Check]:
+    if stop is None:
+        return []
+    tokenizer = opened.text.tokenizer
+    piece = str(stop.id) if tokenizer is None else tokenizer.piece(stop.id)
+    return [judge_stop(stop.probability, piece, stop.examples)]
+
+
+def _dtype(opened: Opened) -> str:
+    return str(opened.model.dtype).removeprefix("torch.")

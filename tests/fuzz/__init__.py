@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing: one target per parser, run by libFuzzer through atheris."""

@@ -1,0 +1,155 @@
+"""What one input may do: end well or in a PunaError, in bounded time and memory, in its folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from puna.errors import PunaError
+from tests.attacks.checks import check_message, peak_memory
+from tests.fuzz.target import Target
+
+SECONDS = 10.0  # of processor time
+_GROWTH, _GROWTH_PER_BYTE = 256 << 20, 64
+_ROOT = Path(__file__).resolve().parents[2]
+_CODE = (sys.prefix, sys.base_prefix, str(_ROOT / "src"), str(_ROOT / "tests"))
+_CODE_ENDS = (".py", ".pyc", ".so")
+_RUNS = (
+    *("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "pty.spawn"),
+    *("subprocess.", "socket.", "pickle.find_class", "ctypes.dlopen", "code.interact", "urllib."),
+)
+_FILES = (
+    *("open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir", "os.rmdir"),
+    *("os.symlink", "os.link", "os.chmod", "os.truncate", "os.utime", "shutil."),
+)
+_PARSED = "<unknown>"  # where ast.literal_eval says that it compiles; nothing of that is run
+_TEMPLATE = "<template>"  # what the sandbox calls the code it made, and runs, of a template
+_RAISED = ("__jinja_exception__",)  # all that Jinja's own code names which puts lines to errors
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an input did that none may; `place` is where, and tells findings apart."""
+
+    kind: str
+    place: str
+    text: str
+
+
+@dataclass(slots=True)
+class Watch:
+    """Holds a target to what its inputs may do, and counts them.
+
+    Args:
+        target: under test.
+        folder: where the files of an input are put; nothing beside it may be touched.
+    """
+
+    target: Target
+    folder: Path
+    inputs: int = 0
+    accepted: int = 0
+    _armed: bool = False
+    _deeds: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        sys.addaudithook(self._audit)
+
+    def run(self, data: bytes) -> Finding | None:
+        """Give the target one input; return what it did that none may."""
+        self.inputs += 1
+        before, start = peak_memory(), time.process_time()
+        self._deeds.clear()
+        self._armed = True
+        try:
+            self.target.one(data)
+            found = None
+            self.accepted += 1
+        except PunaError as error:
+            found = _told(error)
+        except Exception as error:
+            found = _raised(error)
+        finally:
+            self._armed = False
+        spent, grown = time.process_time() - start, peak_memory() - before
+        if self._deeds:
+            return Finding("deed", self._deeds[0].split(" ")[0], "\n".join(self._deeds))
+        if spent > SECONDS:
+            return Finding("time", "", f"{spent:.1f} s of processor time")
+        if grown > _GROWTH + _GROWTH_PER_BYTE * len(data):
+            return Finding("memory", "", f"{grown:,} bytes for an input of {len(data):,}")
+        return found
+
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if not self._armed:
+            return
+        if event in ("compile", "exec"):
+            allowed = self._may_run(event, args)
+        elif event.startswith(_FILES):
+            allowed = self._may_touch(event, args[0] if args else None, args)
+        else:
+            allowed = not event.startswith(_RUNS)
+        if not allowed and not _importing():
+            self._deeds.append(f"{event} {args!r:.200}")
+            raise RuntimeError(f"{event} was not to happen")
+
+    def _may_run(self, event: str, args: tuple[Any, ...]) -> bool:
+        name = args[1] if event == "compile" else args[0].co_filename
+        name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
+        if name == _PARSED and event == "compile":
+            return True
+        if self.target.compiles and name == _TEMPLATE:
+            return True
+        if self.target.compiles and event == "exec" and args[0].co_names == _RAISED:
+            return True
+        return name.startswith(("<frozen importlib", *_CODE))
+
+    def _may_touch(self, event: str, path: Any, args: tuple[Any, ...]) -> bool:
+        if isinstance(path, int):
+            return True  # a file that is open already
+        path = os.path.realpath(os.fsdecode(path) if path is not None else ".")
+        if path == str(self.folder) or path.startswith(f"{self.folder}{os.sep}"):
+            return True
+        if event == "open":
+            mode = args[1] or "r"
+            return path.startswith(_CODE) and path.endswith(_CODE_ENDS) and mode in ("r", "rb")
+        return event in ("os.listdir", "os.scandir") and path.startswith(_CODE)
+
+
+def _importing() -> bool:
+    """Tell whether a module is being imported, as some are when an error first needs them.
+
+    No input can bring a module: files from elsewhere are held back as any others are.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _told(error: PunaError) -> Finding | None:
+    try:
+        check_message(error, "")
+    except AssertionError:
+        return Finding("message", f"{type(error).__name__} {_place(error)}", repr(str(error)))
+    return None
+
+
+def _raised(error: Exception) -> Finding:
+    text = "".join(traceback.format_exception(error))[-4000:]
+    return Finding(type(error).__name__, _place(error), text)
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of the package that an error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "/puna/" in frame.filename] or frames
+    return f"{Path(own[-1].filename).name}:{own[-1].name}" if own else "?"

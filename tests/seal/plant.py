@@ -1,0 +1,113 @@
+"""Faults that people and tools plant in models, one function each: it spoils a folder in place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from puna.weights import read_tensors, save_tensors
+
+Fault = Callable[[Path], None]
+
+
+def another_template(folder: Path) -> None:
+    """The user's words are no longer trimmed, and a line break stands before the answer."""
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text().replace("'<|assistant|>'", "'\\n<|assistant|>'"))
+
+
+def another_tokenizer(folder: Path) -> None:
+    """Two common pieces have changed places in the vocabulary, as between two revisions."""
+    path = folder / "tokenizer.json"
+    body = json.loads(path.read_text())
+    vocab: dict[str, int] = body["model"]["vocab"]
+    one, two = "Ġthe", "Ġand"
+    vocab[one], vocab[two] = vocab[two], vocab[one]
+    path.write_text(json.dumps(body, ensure_ascii=False))
+
+
+def doubled_bos(folder: Path) -> None:
+    """The template writes the token that the tokenizer writes as well."""
+    path = folder / "chat_template.jinja"
+    path.write_text("{{- bos_token -}}" + path.read_text())
+
+
+def permuted_rotary_order(folder: Path) -> None:
+    """Queries and keys are stored for neighbors that turn together, and read for halves."""
+
+    def permute(name: str, tensor: Tensor) -> Tensor:
+        if not name.endswith(("q_proj.weight", "k_proj.weight")):
+            return tensor
+        heads = tensor.view(-1, 2, _config(folder)["head_dim"] // 2, tensor.shape[1])
+        return heads.transpose(1, 2).reshape(tensor.shape).contiguous()
+
+    _rewrite(folder, permute)
+
+
+def transposed_weight(folder: Path) -> None:
+    """One square matrix is stored the other way round."""
+
+    def transpose(name: str, tensor: Tensor) -> Tensor:
+        turned = name == "model.layers.1.self_attn.o_proj.weight"
+        return tensor.t().contiguous() if turned else tensor
+
+    _rewrite(folder, transpose)
+
+
+def swapped_layers(folder: Path) -> None:
+    """Two layers stand in each other's place."""
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(path).items()}
+
+    def other(name: str) -> str:
+        for one, two in (("layers.1.", "layers.2."), ("layers.2.", "layers.1.")):
+            if one in name:
+                return name.replace(one, two)
+        return name
+
+    _write(path, {name: tensors[other(name)] for name in tensors})
+
+
+def wrong_norm_epsilon(folder: Path) -> None:
+    """The norm's epsilon is that of another model of the family."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rms_norm_eps": 1e-6}, indent=2))
+
+
+def one_changed_bit(folder: Path) -> None:
+    """The lowest bit of one weight is another: too little for any prompt to show."""
+
+    def flip(name: str, tensor: Tensor) -> Tensor:
+        if name == "model.layers.3.mlp.down_proj.weight":
+            tensor = tensor.clone()
+            tensor.view(torch.int16)[0, 0] ^= 1
+        return tensor
+
+    _rewrite(folder, flip)
+
+
+def inert_adapter(folder: Path) -> None:
+    """Its second matrices are zero, as before the first step."""
+    path = folder / "adapter_model.safetensors"
+    tensors = read_tensors(path)
+    _write(path, {n: t * 0 if ".lora_B." in n else t.clone() for n, t in tensors.items()})
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
+
+
+def _rewrite(folder: Path, change: Callable[[str, Tensor], Tensor]) -> None:
+    path = folder / "model.safetensors"
+    _write(path, {name: change(name, t.clone()) for name, t in read_tensors(path).items()})
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    save_tensors(path, shapes, tensors.items())

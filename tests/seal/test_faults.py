@@ -1,0 +1,208 @@
+"""Planted faults, each caught: at load by a digest, and without digests by a figure."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import puna
+from puna.errors import SealError
+from puna.jobs import verify_model
+from puna.seal import Check
+from tests.seal import plant
+from tests.seal.conftest import run
+
+
+def look(checks: tuple[Check, ...], name: str) -> Check:
+    return next(check for check in checks if check.name == name)
+
+
+def spoiled(source: Path, folder: Path, fault: plant.Fault) -> Path:
+    shutil.copytree(source, folder)
+    fault(folder)
+    return folder
+
+
+def test_what_was_saved_agrees(sealed: Path) -> None:
+    found = verify_model(sealed, device="cpu")
+    assert found.verdict == "agrees"
+    assert look(found.checks, "answers").figures["kl"] < 1e-9
+    assert {check.name for check in found.checks} == {"files", "architecture", "prompts", "answers"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (plant.another_template, "chat_template.jinja changed"),
+        (plant.another_tokenizer, "tokenizer.json changed"),
+        (plant.doubled_bos, "chat_template.jinja changed"),
+        (plant.wrong_norm_epsilon, "config.json changed"),
+    ],
+)
+def test_a_load_refuses_other_text_and_config(
+    fault: plant.Fault, named: str, sealed: Path, tmp_path: Path
+) -> None:
+    folder = spoiled(sealed, tmp_path / "m", fault)
+    with pytest.raises(SealError, match=named):
+        puna.load(folder, device="cpu")
+    assert puna.load(folder, device="cpu", ignore_keys=("seal",)).spec.vocab == 2048
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (plant.another_template, "4 of 10 golden prompts have other ids"),
+        (plant.another_tokenizer, r"\d of 10 golden prompts have other ids: .*, where it was"),
+        (plant.doubled_bos, "token 1 stands twice"),
+    ],
+)
+def test_golden_prompts_show_other_ids(
+    fault: plant.Fault, said: str, sealed: Path, tmp_path: Path
+) -> None:
+    found = verify_model(spoiled(sealed, tmp_path / "m", fault), device="cpu")
+    assert found.verdict == "differs"
+    check = look(found.checks, "prompts")
+    assert check.verdict == "differs"
+    assert re.search(said, check.said), check.said
+    # The weights are the same, and are found to be: they are run on the ids that were sealed.
+    assert look(found.checks, "answers").figures["kl"] < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("fault", "least"),
+    [
+        (plant.permuted_rotary_order, 0.3),
+        (plant.transposed_weight, 0.3),
+        (plant.swapped_layers, 0.1),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+def test_golden_answers_show_other_weights(
+    fault: plant.Fault, least: float, dtype: str, sealed: Path, tmp_path: Path
+) -> None:
+    folder = spoiled(sealed, tmp_path / "m", fault)
+    found = verify_model(folder, device="cpu", dtype=dtype)  # type: ignore[arg-type]
+    check = look(found.checks, "answers")
+    assert check.verdict == "differs"
+    assert check.figures["kl"] > least
+    assert look(found.checks, "files").figures["changed"] == ["model.safetensors changed"]
+    assert look(found.checks, "prompts").verdict == "agrees"
+
+
+def test_the_architecture_shows_a_wrong_epsilon(sealed: Path, tmp_path: Path) -> None:
+    folder = spoiled(sealed, tmp_path / "m", plant.wrong_norm_epsilon)
+    check = look(verify_model(folder, device="cpu").checks, "architecture")
+    assert check.verdict == "differs"
+    assert "final_norm.eps: 1e-06, was 1e-05" in check.figures["differences"]
+    # In float32 the answers alone show it, small as it is.
+    wide = look(verify_model(folder, device="cpu", dtype="float32").checks, "answers")
+    close = look(verify_model(sealed, device="cpu", dtype="float32").checks, "answers")
+    assert wide.figures["kl"] != close.figures["kl"]
+
+
+def test_digests_show_what_no_prompt_can(sealed: Path, tmp_path: Path) -> None:
+    found = verify_model(spoiled(sealed, tmp_path / "m", plant.one_changed_bit), device="cpu")
+    assert look(found.checks, "answers").verdict == "agrees"
+    assert look(found.checks, "files").verdict == "differs"
+    assert found.verdict == "differs"
+
+
+def test_an_adapter_that_was_saved_agrees(sealed: Path, adapter: Path) -> None:
+    found = verify_model(sealed, adapter=adapter, device="cpu")
+    assert found.verdict == "agrees"
+    assert look(found.checks, "adapter").figures["kl"] > 1e-3
+    assert look(found.checks, "answers with it").figures["kl"] < 1e-9
+
+
+def test_an_adapter_for_another_base(sealed: Path, adapter: Path, tmp_path: Path) -> None:
+    """The other base is of the same shape and name, and only its weights are others."""
+    other = run(sealed, tmp_path, learning_rate=3e-3, seed=1) / "adapter"
+    puna.load(sealed, adapter=other, device="cpu").save(tmp_path / "cria")
+    found = verify_model(tmp_path / "cria", adapter=adapter, device="cpu")
+    base = look(found.checks, "base")
+    assert base.verdict == "differs"
+    assert base.figures["kl"] > 0.05
+    # The base itself is in order: what differs is that the adapter was not made for it.
+    assert look(found.checks, "answers").verdict == "agrees"
+
+
+def test_an_inert_adapter(sealed: Path, adapter: Path, tmp_path: Path) -> None:
+    folder = spoiled(adapter, tmp_path / "a", plant.inert_adapter)
+    found = verify_model(sealed, adapter=folder, device="cpu")
+    check = look(found.checks, "adapter")
+    assert check.verdict == "differs"
+    assert check.figures["kl_worst"] < 1e-8
+    assert "inert" in check.said
+    assert look(found.checks, "answers with it").figures["kl"] > 1e-3
+
+
+def test_a_run_that_moves_nothing_says_so(sealed: Path, tmp_path: Path) -> None:
+    out = run(sealed, tmp_path, learning_rate=1e-30)
+    record = json.loads((out / "run.json").read_text())
+    assert any("inert" in remark for remark in record["remarks"])
+    with pytest.raises(SealError, match="inert"):
+        serve_check(sealed, out / "adapter")
+
+
+def test_a_stop_token_that_was_not_trained(sealed: Path, tmp_path: Path) -> None:
+    """The template writes an end that the base never saw, outside of what is learned."""
+    base = tmp_path / "base"
+    shutil.copytree(sealed, base)
+    template = base / "chat_template.jinja"
+    outside = "message['content'] -}}\n        {%- endgeneration -%}\n        {{- '<|stop|>' -}}"
+    inside = "message['content'] + eos_token -}}\n        {%- endgeneration -%}"
+    assert inside in template.read_text()
+    template.write_text(template.read_text().replace(inside, outside))
+    rename_last_token(base, "<|stop|>")
+    (base / "puna.seal.json").unlink()
+    found = verify_model(base, adapter=run(base, tmp_path) / "adapter", device="cpu")
+    check = look(found.checks, "stop token")
+    assert check.verdict == "differs"
+    assert check.figures["probability"] < 0.01
+    assert "answers will not end" in check.said
+
+
+def test_a_stop_token_that_was_trained(sealed: Path, adapter: Path) -> None:
+    check = look(verify_model(sealed, adapter=adapter, device="cpu").checks, "stop token")
+    assert check.verdict == "agrees"
+    assert check.figures["probability"] > 0.5
+
+
+def rename_last_token(folder: Path, name: str) -> None:
+    """Make the vocabulary's last piece a special token that ends the model's turns."""
+    path = folder / "tokenizer.json"
+    body = json.loads(path.read_text())
+    vocab = body["model"]["vocab"]
+    piece, token = max(vocab.items(), key=lambda item: item[1])
+    body["added_tokens"].append(
+        {
+            "id": token,
+            "content": name,
+            "special": True,
+            "normalized": False,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+        }
+    )
+    body["model"]["merges"] = [m for m in body["model"]["merges"] if "".join(m) != piece]
+    body["model"]["vocab"] = {k: v for k, v in vocab.items() if k != piece} | {name: token}
+    path.write_text(json.dumps(body, ensure_ascii=False))
+    for file in ("config.json", "generation_config.json"):
+        config = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps({**config, "eos_token_id": token}))
+
+
+def serve_check(model: Path, adapter: Path) -> None:
+    from puna.serve import serve
+
+    lm = puna.load(model, adapter=adapter, device="cpu")
+
+    def ready(_: str) -> None:
+        pytest.fail("it serves")
+
+    serve(lm, host="127.0.0.1", port=0, api_key="k" * 20, model_id="m", on_ready=ready)

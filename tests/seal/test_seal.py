@@ -1,0 +1,266 @@
+"""The record itself, where it travels, and that nothing is ever sealed as something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import puna
+from puna.cli.app import main
+from puna.errors import FormatError, PunaError, SealError
+from puna.formats import read_gguf
+from puna.jobs import merge_adapter, record_seal, verify_model
+from puna.loading import load_parts
+from puna.package import GGUF_TYPES, export_gguf
+from puna.seal import FILE, from_json
+from tests.attacks.checks import check_message
+from tests.seal import plant
+from tests.unit.tiny import save_tiny
+
+
+def test_the_seal_of_the_model_that_ships_inside_holds() -> None:
+    found = verify_model("cria", device="cpu")
+    assert found.verdict == "agrees"
+    assert verify_model("cria", device="cpu", dtype="float32").verdict == "agrees"
+    assert verify_model("cria", device="cpu", dtype="float16").verdict == "agrees"
+
+
+def test_json_and_back(sealed: Path) -> None:
+    body = json.loads((sealed / FILE).read_text())
+    seal = from_json(body, "x")
+    assert json.loads(json.dumps(seal.to_json())) == body
+    assert len(seal.prompts) == 10
+    assert seal.dtype == seal.stored == "bfloat16"
+    assert set(seal.digests) >= {"config.json", "tokenizer.json", "model.safetensors"}
+
+
+def mutations(value: Any) -> list[Any]:
+    """Every way to spoil one place of a seal."""
+    wrong: list[Any] = [None, -1, 1e308, float("nan"), "x", [], {}, True, [None], {"a": None}]
+    found = []
+    for path in _places(value):
+        for other in wrong:
+            copy = json.loads(json.dumps(value))
+            at = copy
+            for key in path[:-1]:
+                at = at[key]
+            at[path[-1]] = other
+            found.append(copy)
+    return found
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    keys = value if isinstance(value, dict) else range(min(len(value), 1))
+    inner = [(key, value[key]) for key in keys]
+    found = [(*path, key) for key, _ in inner]
+    for key, part in inner:
+        if isinstance(part, dict | list):
+            found += _places(part, (*path, key))
+    return found
+
+
+def test_a_spoiled_seal_is_refused_or_harmless(sealed: Path) -> None:
+    body = json.loads((sealed / FILE).read_text())
+    refused = 0
+    for spoiled in mutations({**body, "prompts": body["prompts"][:1]}):
+        try:
+            from_json(spoiled, "here").to_json()
+        except FormatError as error:
+            check_message(error, "seal")
+            refused += 1
+    assert refused > 200
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_seal(sealed: Path, tmp_path: Path, body: bytes) -> None:
+    (tmp_path / FILE).write_bytes(body)
+    shutil.copy(sealed / "config.json", tmp_path)
+    with pytest.raises(PunaError):
+        load_parts(tmp_path, device="cpu")
+
+
+def test_ids_beyond_the_vocabulary_differ_and_do_not_crash(sealed: Path, tmp_path: Path) -> None:
+    shutil.copytree(sealed, tmp_path / "m")
+    body = json.loads((tmp_path / "m" / FILE).read_text())
+    body["prompts"][0]["ids"][0] = 1 << 20
+    (tmp_path / "m" / FILE).write_text(json.dumps(body))
+    with pytest.raises(SealError, match="vocabulary"):
+        verify_model(tmp_path / "m", device="cpu")
+
+
+def test_a_merged_model_is_held_against_base_and_adapter(
+    sealed: Path, adapter: Path, tmp_path: Path
+) -> None:
+    merge_adapter(sealed, adapter, tmp_path / "merged", device="cpu")
+    found = verify_model(tmp_path / "merged", device="cpu")
+    assert found.verdict == "agrees"
+    answers = next(check for check in found.checks if check.name == "answers")
+    assert 0 < answers.figures["kl"] < 3e-3  # rounded to bfloat16 once more
+    # How surely answers end was measured when it was tuned, and is still known.
+    assert "stop token" in {check.name for check in found.checks}
+
+
+@pytest.mark.parametrize("kind", GGUF_TYPES)
+def test_every_gguf_type_carries_the_seal_and_is_within_its_limits(
+    kind: str, sealed: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.gguf"
+    export_gguf(load_parts(sealed, device="cpu"), path, kind)
+    found = verify_model(path, device="cpu")
+    assert found.verdict == "agrees", found
+    assert {check.name for check in found.checks} == {
+        "vocabulary", "architecture", "prompts", "answers",
+    }  # fmt: skip
+    assert verify_model(path, against=sealed, device="cpu").verdict == "agrees"
+
+
+def test_a_type_that_makes_another_model_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m", hidden_size=64)
+    parts, path = load_parts(tmp_path / "m", device="cpu"), tmp_path / "m.gguf"
+    export_gguf(parts, path, "f32")
+    before = path.read_bytes()
+    with pytest.raises(SealError, match=r"KL \d.*\d positions") as caught:
+        export_gguf(parts, path, "q4_0")
+    assert "finer type" in (caught.value.remedy or "")
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir() if "gguf" in p.name] == ["m.gguf"]
+    done = export_gguf(parts, path, "q4_0", insist=False)
+    assert any(note.startswith("answers: KL") for note in done.notes)
+
+
+def test_a_template_in_a_gguf_file_that_was_exchanged(sealed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    export_gguf(load_parts(sealed, device="cpu"), path, "bf16")
+    old = str(read_gguf(path).metadata["tokenizer.chat_template"]).encode()
+    raw = path.read_bytes()
+    assert raw.count(old) == 1
+    path.write_bytes(raw.replace(old, old.replace(b"<|user|>", b"<|USER|>")))
+    with pytest.raises(SealError, match=r"tokenizer\.chat_template changed"):
+        load_parts(path, device="cpu")
+
+
+def test_a_model_without_a_tokenizer_is_sealed_by_ids(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m")
+    puna.load(tmp_path / "m", device="cpu").save(tmp_path / "copy")
+    found = verify_model(tmp_path / "copy", device="cpu")
+    assert found.verdict == "agrees"
+    plant_swap(tmp_path / "copy")
+    assert verify_model(tmp_path / "copy", device="cpu").verdict == "differs"
+
+
+def plant_swap(folder: Path) -> None:
+    names = {"0": "1", "1": "0"}
+    path = folder / "model.safetensors"
+    tensors = {n: t.clone() for n, t in plant.read_tensors(path).items()}
+
+    def other(name: str) -> str:
+        head, number, tail = name.partition("layers.")[0::1]
+        return f"{head}{number}{names[tail[0]]}{tail[1:]}" if number else name
+
+    plant._write(path, {name: tensors[other(name)] for name in tensors})
+
+
+def test_a_model_that_computes_no_numbers_is_not_sealed(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m")
+    lm = puna.load(tmp_path / "m", device="cpu")
+    next(iter(lm.parts.model.parameters())).data.fill_(float("nan"))
+    with pytest.raises(SealError, match="not finite"):
+        lm.save(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_template_that_begins_twice_is_not_sealed(sealed: Path, tmp_path: Path) -> None:
+    shutil.copytree(sealed, tmp_path / "m")
+    plant.doubled_bos(tmp_path / "m")
+    with pytest.raises(SealError, match="twice"):
+        record_seal(tmp_path / "m", device="cpu")
+
+
+def test_recording_makes_a_change_ones_own(sealed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(sealed, folder)
+    plant.another_template(folder)
+    with pytest.raises(SealError):
+        load_parts(folder, device="cpu")
+    record_seal(folder, device="cpu")
+    load_parts(folder, device="cpu")
+    assert verify_model(folder, device="cpu").verdict == "agrees"
+    with pytest.raises(PunaError, match="not changed"):
+        record_seal("cria", device="cpu")
+
+
+def test_another_template_by_choice_is_no_fault(sealed: Path) -> None:
+    found = verify_model(sealed, device="cpu", template="chatml")
+    assert found.verdict == "agrees"
+    assert any("4 chats not looked at" in check.said for check in found.checks)
+
+
+def test_the_command_ends_with_one_and_shows_figures(
+    sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["verify", str(sealed), "--json"])
+    assert json.loads(capsys.readouterr().out)["verdict"] == "agrees"
+    shutil.copytree(sealed, tmp_path / "m")
+    plant.swapped_layers(tmp_path / "m")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(tmp_path / "m")])
+    assert ended.value.code == 1
+    shown = capsys.readouterr().out
+    assert "differs" in shown
+    assert "nats on average" in " ".join(shown.replace("│", " ").split())
+
+
+def test_a_server_refuses_a_model_that_differs(sealed: Path, tmp_path: Path) -> None:
+    shutil.copytree(sealed, tmp_path / "m")
+    plant.transposed_weight(tmp_path / "m")
+    words = [sys.executable, "-m", "puna", "serve", str(tmp_path / "m"), "--port", "0"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is not what was sealed; answers: KL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+SAVE = """
+import sys, puna
+lm = puna.load("cria", device="cpu")
+print("ready", flush=True)
+while True:
+    lm.save(sys.argv[1])
+"""
+
+
+def test_a_kill_never_leaves_a_seal_of_something_else(tmp_path: Path) -> None:
+    """Kills at random moments of saving over and over: a seal that is there holds."""
+    folder, chance, sealed = tmp_path / "m", random.Random(4), 0
+    for _ in range(8):
+        child = subprocess.Popen(
+            [sys.executable, "-c", SAVE, str(folder)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(chance.uniform(0.05, 1.2))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        if (folder / FILE).is_file():
+            sealed += 1
+            assert verify_model(folder, device="cpu").verdict == "agrees"
+        elif (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+            load_parts(folder, device="cpu")
+    puna.load("cria", device="cpu").save(folder)
+    assert verify_model(folder, device="cpu").verdict == "agrees"
