@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def permuted_rotary_order(folder: Path) -> None:
     def permute(name: str, tensor: Tensor) -> Tensor:
         if not name.endswith(("q_proj.weight", "k_proj.weight")):
             return tensor
-        heads = tensor.view(-1, 2, _config(folder)["head_dim"] // 2, tensor.shape[1])
+        heads = tensor.view(-1, 2, _head_dim(folder) // 2, tensor.shape[1])
         return heads.transpose(1, 2).reshape(tensor.shape).contiguous()
 
     _rewrite(folder, permute)
@@ -98,9 +99,36 @@ def inert_adapter(folder: Path) -> None:
     _write(path, {n: t * 0 if ".lora_B." in n else t.clone() for n, t in tensors.items()})
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def unlearned_stop(sealed: Path, base: Path) -> None:
+    """Make an unsealed copy whose turns end in a token that the base never saw, unlearned."""
+    shutil.copytree(sealed, base)
+    (base / "puna.seal.json").unlink()
+    template = base / "chat_template.jinja"
+    inside = "message['content'] + eos_token -}}\n        {%- endgeneration -%}"
+    outside = "message['content'] -}}\n        {%- endgeneration -%}\n        {{- '<|stop|>' -}}"
+    template.write_text(template.read_text().replace(inside, outside))
+    _rename_last_token(base, "<|stop|>")
+
+
+def _rename_last_token(folder: Path, name: str) -> None:
+    """Make the vocabulary's last piece a special token that ends the model's turns."""
+    path = folder / "tokenizer.json"
+    body = json.loads(path.read_text())
+    model = body["model"]
+    piece, token = max(model["vocab"].items(), key=lambda item: item[1])
+    flags = dict.fromkeys(("normalized", "single_word", "lstrip", "rstrip"), False)
+    body["added_tokens"].append({"id": token, "content": name, "special": True, **flags})
+    model["merges"] = [merge for merge in model["merges"] if "".join(merge) != piece]
+    model["vocab"] = {k: v for k, v in model["vocab"].items() if k != piece} | {name: token}
+    path.write_text(json.dumps(body, ensure_ascii=False))
+    for file in ("config.json", "generation_config.json"):
+        config = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps({**config, "eos_token_id": token}))
+
+
+def _head_dim(folder: Path) -> int:
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return config
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 
 def _rewrite(folder: Path, change: Callable[[str, Tensor], Tensor]) -> None:

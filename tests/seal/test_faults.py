@@ -151,14 +151,7 @@ def test_a_run_that_moves_nothing_says_so(sealed: Path, tmp_path: Path) -> None:
 def test_a_stop_token_that_was_not_trained(sealed: Path, tmp_path: Path) -> None:
     """The template writes an end that the base never saw, outside of what is learned."""
     base = tmp_path / "base"
-    shutil.copytree(sealed, base)
-    template = base / "chat_template.jinja"
-    outside = "message['content'] -}}\n        {%- endgeneration -%}\n        {{- '<|stop|>' -}}"
-    inside = "message['content'] + eos_token -}}\n        {%- endgeneration -%}"
-    assert inside in template.read_text()
-    template.write_text(template.read_text().replace(inside, outside))
-    rename_last_token(base, "<|stop|>")
-    (base / "puna.seal.json").unlink()
+    plant.unlearned_stop(sealed, base)
     found = verify_model(base, adapter=run(base, tmp_path) / "adapter", device="cpu")
     check = look(found.checks, "stop token")
     assert check.verdict == "differs"
@@ -170,31 +163,6 @@ def test_a_stop_token_that_was_trained(sealed: Path, adapter: Path) -> None:
     check = look(verify_model(sealed, adapter=adapter, device="cpu").checks, "stop token")
     assert check.verdict == "agrees"
     assert check.figures["probability"] > 0.5
-
-
-def rename_last_token(folder: Path, name: str) -> None:
-    """Make the vocabulary's last piece a special token that ends the model's turns."""
-    path = folder / "tokenizer.json"
-    body = json.loads(path.read_text())
-    vocab = body["model"]["vocab"]
-    piece, token = max(vocab.items(), key=lambda item: item[1])
-    body["added_tokens"].append(
-        {
-            "id": token,
-            "content": name,
-            "special": True,
-            "normalized": False,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-        }
-    )
-    body["model"]["merges"] = [m for m in body["model"]["merges"] if "".join(m) != piece]
-    body["model"]["vocab"] = {k: v for k, v in vocab.items() if k != piece} | {name: token}
-    path.write_text(json.dumps(body, ensure_ascii=False))
-    for file in ("config.json", "generation_config.json"):
-        config = json.loads((folder / file).read_text())
-        (folder / file).write_text(json.dumps({**config, "eos_token_id": token}))
 
 
 def serve_check(model: Path, adapter: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from puna.cli.opening import Opening
-from puna.cli.show import note, out, print_json
+from puna.cli.show import bars, note, out, print_json
 
 
 def serve_command(
@@ -46,7 +47,10 @@ def serve_command(
     key = server_key() if api_key is None else api_key
     model_id = name or lm.parts.source.name
 
+    waiting = ExitStack()
+
     def ready(address: str) -> None:
+        waiting.close()
         if json:
             print_json({"base_url": f"{address}/v1", "model": model_id, "api_key": key})
             return
@@ -60,13 +64,15 @@ def serve_command(
             soft_wrap=True,
         )
 
-    serve(
-        lm,
-        host=host,
-        port=port,
-        api_key=key,
-        model_id=model_id,
-        on_ready=ready,
-        on_remark=lambda remark: note(f"mind: {remark}"),
-        insist=SEAL_KEY not in opening.ignore_key,
-    )
+    with waiting:
+        waiting.enter_context(bars())("golden prompts", "prompts")(0)
+        serve(
+            lm,
+            host=host,
+            port=port,
+            api_key=key,
+            model_id=model_id,
+            on_ready=ready,
+            on_remark=lambda remark: note(f"mind: {remark}"),
+            insist=SEAL_KEY not in opening.ignore_key,
+        )

@@ -64,6 +64,13 @@ def verify_command(
         if not json:
             note(f"sealed: {folder}")
     with bars() as bar:
+        load, prompts = bar("loading", "B"), bar("golden prompts", "prompts")
+
+        def progress(done: int, total: int) -> None:
+            load(done, total)
+            if done == total:
+                prompts(0)
+
         found = verify_model(
             model,
             adapter=adapter,
@@ -72,7 +79,7 @@ def verify_command(
             device=device,
             ignore_keys=ignore_key,
             template=template,
-            progress=bar("loading", "B"),
+            progress=progress,
         )
     if json:
         print_json(found.to_json())
