@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import puna
-from puna.errors import SealError
+from puna.errors import SealError, UsageError
 from puna.jobs import verify_model
 from puna.seal import Check
 from tests.seal import plant
@@ -116,6 +116,24 @@ def test_an_adapter_that_was_saved_agrees(sealed: Path, adapter: Path) -> None:
     assert found.verdict == "agrees"
     assert look(found.checks, "adapter").figures["kl"] > 1e-3
     assert look(found.checks, "answers with it").figures["kl"] < 1e-9
+
+
+def test_an_adapter_alone_is_looked_at_with_the_base_it_names(
+    sealed: Path, adapter: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="its base 'cria-of-mine' is not found") as caught:
+        verify_model(named(adapter, tmp_path / "one", "cria-of-mine"), device="cpu")
+    assert "--adapter" in (caught.value.remedy or "")
+    found = verify_model(named(adapter, tmp_path / "two", str(sealed)), device="cpu")
+    assert look(found.checks, "answers with it").verdict == "agrees"
+
+
+def named(adapter: Path, folder: Path, base: str) -> Path:
+    shutil.copytree(adapter, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    body = json.dumps({**config, "base_model_name_or_path": base})
+    (folder / "adapter_config.json").write_text(body)
+    return folder
 
 
 def test_an_adapter_for_another_base(sealed: Path, adapter: Path, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def verify_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, a GGUF file, or a built-in name.
+        A folder with a checkpoint, a GGUF file, or a built-in name; an adapter's folder is looked at
+        with the base that it names.
     adapter
         A LoRA folder in PEFT's layout, or the id of one, to be used with the model.
     against

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from puna.errors import SealError, UsageError
+from puna.errors import SealError, SourceError, UsageError
 from puna.loading import DType, Parts, load_parts
 from puna.saving import seal_parts
 from puna.seal import (
@@ -20,6 +20,7 @@ from puna.seal import (
     put_seal,
     verify,
 )
+from puna.source import read_json, resolve
 
 Progress = Callable[[int, int], None]
 
@@ -38,7 +39,7 @@ def verify_model(
     """Open a model although it may have changed, and say how far it is from what was sealed.
 
     Args:
-        model: what to look at.
+        model: what to look at; an adapter's folder is looked at with the base that it names.
         adapter: that is to be used with it; it has a seal of its own.
         against: another model, opened first: whatever it does now, this one should do.
         dtype, device, ignore_keys, template: as `load_parts`.
@@ -48,6 +49,8 @@ def verify_model(
         SealError: there is no seal.
         PunaError: as `load_parts`.
     """
+    if adapter is None and _is_adapter(model):
+        model, adapter = _base_of(model), model
     other = None if against is None else _seal_now(against, device, ignore_keys, progress)
     parts = load_parts(
         model,
@@ -96,6 +99,26 @@ def record_seal(
         )
     put_seal(seal_parts(parts), parts.source.path, stored=parts.stored)
     return parts.source.path
+
+
+def _is_adapter(model: str | Path) -> bool:
+    folder = Path(model).expanduser()
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
+def _base_of(adapter: str | Path) -> str:
+    config = read_json(Path(adapter).expanduser() / "adapter_config.json", what="adapter config")
+    base = config.get("base_model_name_or_path")
+    try:
+        if not isinstance(base, str):
+            raise SourceError("the adapter names no base")
+        resolve(base)
+    except SourceError as error:
+        raise UsageError(
+            f"{str(adapter)!r:.120} is an adapter, and its base {base!r:.120} is not found",
+            remedy=f"name the base: puna verify BASE --adapter {adapter}",
+        ) from error
+    return base
 
 
 def _seal_now(
