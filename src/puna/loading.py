@@ -48,8 +48,8 @@ class Parts:
 
     `adapter` is the slot of the adapter it was opened with, `gguf` the header of the file where it
     is one; `stored` is the number format that most of its weights are kept in there, such as
-    `bfloat16` or `Q4_0`. `tuned` is the folder of the adapter, `seals` are those of model and
-    adapter; `notes` is what the user should know.
+    `bfloat16` or `Q4_0`. `tuned` is the folder of the adapter, `ignored` the config keys that were
+    passed over, `seals` are those of model and adapter; `notes` is what the user should know.
     """
 
     source: Source
@@ -62,6 +62,7 @@ class Parts:
     stored: str
     gguf: Gguf | None = None
     tuned: Path | None = None
+    ignored: tuple[str, ...] = ()
     seals: Seals = field(default_factory=Seals)
     notes: tuple[str, ...] = ()
 
@@ -128,7 +129,7 @@ def load_parts(
     text = read_text(source, config, gguf, template=template, adapter=tuned)
     stored = own if gguf is None else next(iter(count_types(gguf)))
     return Parts(
-        source, config, spec, table, decoder, text, slot, stored, gguf, tuned, seals, notes
+        source, config, spec, table, decoder, text, slot, stored, gguf, tuned, ignored, seals, notes
     )
 
 

@@ -29,7 +29,12 @@ from puna.weights import save_folder
 
 
 def save_parts(
-    parts: Parts, folder: Path, *, dtype: torch.dtype | None = None, seal: Seal | None = None
+    parts: Parts,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    seal: Seal | None = None,
+    insist: bool = True,
 ) -> tuple[str, ...]:
     """Write a folder that this package and others load, open it, and hold it against the model.
 
@@ -38,6 +43,7 @@ def save_parts(
         folder: made where it is not there; it holds weights, config, text files and a seal.
         dtype: what weights are written in; None leaves them as they are.
         seal: of the model before its adapters were merged; without one it is made now.
+        insist: whether to raise where what was written differs.
 
     Returns in words how far the saved model drifts, if it does.
 
@@ -54,8 +60,8 @@ def save_parts(
         save_tokenizer(parts.text.tokenizer, folder)
     if parts.text.template is not None:
         save_template(parts.text.template, folder)
-    saved, drift = prove(seal, Source(folder.name, folder), device=str(parts.model.device))
-    put_seal(seal, folder, stored=saved.stored)
+    stored, drift = prove(seal, Source(folder.name, folder), parts, insist=insist)
+    put_seal(seal, folder, stored=stored)
     return drift
 
 
@@ -99,28 +105,31 @@ def seal_parts(parts: Parts) -> Seal:
 
 
 def prove(
-    seal: Seal, written: Source, *, device: str, insist: bool = True
-) -> tuple[Parts, tuple[str, ...]]:
-    """Open what was written and hold it against a seal; return it, and in words how it drifts.
+    seal: Seal, written: Source, parts: Parts, *, insist: bool = True
+) -> tuple[str, tuple[str, ...]]:
+    """Open what was written and hold it against a seal.
 
     Args:
         seal: of what was to be written.
         written: where it is.
-        device: where to run it.
+        parts: the model it was written from, for the way to open it.
         insist: whether to raise where it differs; without it that is one of the remarks.
+
+    Returns the number format it is in, and in words how far it drifts.
 
     Raises:
         SealError: it does something else.
     """
-    parts = load_parts(written, device=device)
-    found = verify(parts, Seals(seal), name=written.name)
-    remarks = tuple(f"{check.name}: {check.said}" for check in found.remarks)
+    device = str(parts.model.device)
+    back = load_parts(written, device=device, ignore_keys=parts.ignored)
+    kept = replace(seal, stop=None)  # what was tuned is not at fault for how it is kept
+    found = verify(back, Seals(kept), name=written.name)
     if insist and found.verdict == "differs":
         raise SealError(
             f"{written.name} would not do what {seal.name} does; {found.first}",
-            remedy=_remedy(parts.stored),
+            remedy=_remedy(back.stored),
         )
-    return parts, remarks
+    return back.stored, tuple(f"{check.name}: {check.said}" for check in found.remarks)
 
 
 def _remedy(stored: str) -> str:

@@ -182,6 +182,16 @@ def test_a_model_that_computes_no_numbers_is_not_sealed(tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
 
 
+def test_what_was_opened_past_an_unknown_key_is_saved(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "my_own_key": 3}))
+    lm = puna.load(tmp_path / "m", device="cpu", ignore_keys=("my_own_key",))
+    lm.save(tmp_path / "copy")
+    found = verify_model(tmp_path / "copy", device="cpu", ignore_keys=("my_own_key",))
+    assert found.verdict == "agrees"
+
+
 def test_a_template_that_begins_twice_is_not_sealed(sealed: Path, tmp_path: Path) -> None:
     shutil.copytree(sealed, tmp_path / "m")
     plant.doubled_bos(tmp_path / "m")

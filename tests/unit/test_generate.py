@@ -145,10 +145,15 @@ def test_saved_copy_says_the_same(cria: LanguageModel, tmp_path: Path) -> None:
     assert torch.equal(puna.load(tmp_path / "copy").logits([1, 5]), cria.logits([1, 5]))
 
 
+def copy_unsealed(lm: LanguageModel, folder: Path) -> None:
+    ignore = shutil.ignore_patterns("puna.seal.json")
+    shutil.copytree(lm.parts.source.path, folder, ignore=ignore)
+
+
 def test_a_saved_copy_ends_where_generation_config_says(
     tmp_path: Path, cria: LanguageModel
 ) -> None:
-    shutil.copytree(cria.parts.source.path, tmp_path / "chatty")
+    copy_unsealed(cria, tmp_path / "chatty")
     (tmp_path / "chatty" / "generation_config.json").write_text('{"eos_token_id": [77, 78]}')
     lm = puna.load(tmp_path / "chatty")
     assert {77, 78} < lm.parts.text.specials.eos
@@ -247,7 +252,7 @@ def test_unknown_dtype_and_device() -> None:
 
 
 def test_ignore_keys(tmp_path: Path, cria: LanguageModel) -> None:
-    shutil.copytree(cria.parts.source.path, tmp_path / "odd")
+    copy_unsealed(cria, tmp_path / "odd")
     config = json.loads((tmp_path / "odd" / "config.json").read_text())
     (tmp_path / "odd" / "config.json").write_text(json.dumps({**config, "flux_capacitor": 1}))
     with pytest.raises(puna.PunaError, match="flux_capacitor"):

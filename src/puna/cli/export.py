@@ -66,11 +66,13 @@ def _write(
 ) -> dict[str, Any]:
     from puna.errors import UsageError
     from puna.loading import load_parts
-    from puna.package import opening_dtype
+    from puna.package import export_gguf, opening_dtype
+    from puna.seal import SEAL_KEY
     from puna.source import resolve
 
     if format_ == "safetensors" and kind not in _SAFETENSORS:
         raise UsageError(f"safetensors are not written as {kind}", remedy="choose f32, f16 or bf16")
+    insist = SEAL_KEY not in ignore_keys
     with bars() as bar:
         parts = load_parts(
             model,
@@ -81,19 +83,15 @@ def _write(
         )
         facts: dict[str, Any] = {"path": str(path), "format": format_, "type": kind}
         if format_ == "safetensors":
-            return facts | _safetensors(parts, path, kind)
-        from puna.package import export_gguf
-        from puna.seal import SEAL_KEY
-
-        insist = SEAL_KEY not in ignore_keys
+            return facts | _safetensors(parts, path, kind, insist)
         done = export_gguf(parts, path, kind, insist=insist, progress=bar("writing", "B"))
     return facts | {"bytes": done.bytes, "types": dict(done.types), "notes": list(done.notes)}
 
 
-def _safetensors(parts: Parts, folder: Path, kind: str) -> dict[str, Any]:
+def _safetensors(parts: Parts, folder: Path, kind: str, insist: bool) -> dict[str, Any]:
     from puna.package import export_safetensors
 
-    notes = export_safetensors(parts, folder, _SAFETENSORS[kind])
+    notes = export_safetensors(parts, folder, _SAFETENSORS[kind], insist=insist)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return {"bytes": size, "types": {kind.upper(): None}, "notes": list(notes)}
 

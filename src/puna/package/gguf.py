@@ -102,7 +102,7 @@ def export_gguf(
 
     def check(written: Path) -> None:
         source = Source(path.stem, written, kind="file")
-        drift.extend(prove(seal, source, device="cpu", insist=insist)[1])
+        drift.extend(prove(seal, source, parts, insist=insist)[1])
 
     size = save_gguf(path, parts.model, plan, metadata, extra=extra, check=check, progress=progress)
     types: Counter[str] = Counter()

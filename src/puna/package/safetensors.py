@@ -16,6 +16,8 @@ def export_safetensors(
     parts: Parts,
     folder: Path,
     dtype: Literal["float32", "float16", "bfloat16"] | None = None,
+    *,
+    insist: bool = True,
 ) -> tuple[str, ...]:
     """Write the folder; return what could not go with it and how far it drifts, in words.
 
@@ -23,6 +25,7 @@ def export_safetensors(
         parts: the opened model.
         folder: made where it is not there.
         dtype: what weights are written in; None leaves them as they are.
+        insist: whether to raise where the format makes another model of it.
 
     Raises:
         UsageError: a model opened with an adapter.
@@ -32,7 +35,7 @@ def export_safetensors(
     if parts.adapter is not None:
         raise UsageError("the folder would hold no adapter", remedy="merge the adapter first")
     kind: torch.dtype | None = None if dtype is None else getattr(torch, dtype)
-    drift = save_parts(parts, folder, dtype=kind)
+    drift = save_parts(parts, folder, dtype=kind, insist=insist)
     if parts.text.tokenizer is None and parts.gguf is not None:
         return ("the GGUF file has no vocabulary, so no tokenizer was written", *drift)
     return drift

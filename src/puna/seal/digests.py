@@ -9,10 +9,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from puna.errors import FormatError, SealError, StorageError
+from puna.errors import FormatError, SealError, SourceError, StorageError
 from puna.formats import write_atomic
 from puna.seal.record import Seal, from_json
-from puna.source import hash_file, read_json
+from puna.source import read_json
 
 FILE = "puna.seal.json"
 # Where a GGUF file keeps it.
@@ -25,6 +25,7 @@ _TEXT = (
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.*",
     "additional_chat_templates/*.jinja",
 )  # fmt: skip
+_CHUNK = 4 << 20
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
 
 
@@ -44,7 +45,7 @@ def digests_of(
     patterns = (*_TEXT, *_WEIGHTS) if weights else _TEXT
     names = {path.relative_to(folder).as_posix() for p in patterns for path in folder.glob(p)}
     return {
-        name: hash_file(folder / name, on_bytes)[0]
+        name: _sha256(folder / name, on_bytes)
         for name in sorted(names)
         if (folder / name).is_file()
     }
@@ -57,6 +58,19 @@ def digests_of_gguf(metadata: Mapping[str, Any]) -> dict[str, str]:
         for key, value in sorted(metadata.items())
         if key.startswith("tokenizer.") and not _has_floats(value)
     }
+
+
+def _sha256(path: Path, on_bytes: Callable[[int], None] | None) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                if on_bytes:
+                    on_bytes(len(chunk))
+    except OSError as error:
+        raise SourceError(f"cannot read {path.name}: {error.strerror}", where=str(path)) from error
+    return digest.hexdigest()
 
 
 def is_weights(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from puna.source.base import compare_base
 from puna.source.catalog import CatalogEntry, bases, find_entry, known_models
-from puna.source.digest import hash_file
 from puna.source.ollama import OllamaModel
 from puna.source.places import builtin_names, resolve, resolve_adapter, verify_source
 from puna.source.pulling import Pulled, pull, resolve_or_pull
@@ -28,7 +27,6 @@ __all__ = [
     "compare_base",
     "find_entry",
     "find_license",
-    "hash_file",
     "human_bytes",
     "inventory",
     "known_models",

@@ -22,7 +22,8 @@ _TEXT = {
     "config.json", "generation_config.json", "adapter_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "tekken.json",
-    "chat_template.json", "chat_template.jinja", "puna.seal.json",
+    "chat_template.json", "chat_template.jinja", "chat_template.gotmpl",
+    "tiktoken.model", "puna.seal.json",
 }  # fmt: skip
 _PAPERS = re.compile(
     r"(README|MODEL_CARD)\.md|(LICEN[SC]E|NOTICE|COPYING|USE_POLICY)[\w.-]*", re.I | re.ASCII
