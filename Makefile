@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 
-.PHONY: demo test check env clean
+.PHONY: demo test check fuzz env clean
 
 demo: env
 	$(PY) examples/demo.py
@@ -15,6 +15,11 @@ check: env
 	$(PY) -m ruff format --check src tests recipes bench examples
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+
+# A million inputs of each parser by default; what they reached is kept in .fuzz for the next time.
+RUNS ?= 1000000
+fuzz: env
+	OMP_NUM_THREADS=1 $(PY) -m tests.fuzz.campaign --runs $(RUNS)
 
 env: .venv/ready
 

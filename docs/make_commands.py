@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 COMMANDS = (
-    *("", "inspect", "tokenize", "render", "generate", "chat", "tune", "eval", "serve"),
+    *("", "inspect", "plan", "tokenize", "render", "generate", "chat", "tune", "eval", "serve"),
     *("export", "pull", "list", "show", "rm", "merge", "push"),
 )
 

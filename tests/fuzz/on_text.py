@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -55,8 +54,9 @@ _GO = (
     "{{- range $i, $m := .Messages }}{{ if eq .Role \"user\" }}U {{ .Content }}{{ else }}"
     "A {{ .Content }}{{ range .ToolCalls }}{{ .Function.Name }} {{ .Function.Arguments }}{{ end }}"
     "{{ end }}{{ if eq (len (slice $.Messages $i)) 1 }}!{{ end }}{{ end }}",
-    "{{ $last := \"\" }}{{ range .Messages }}{{ $last = printf \"%s%-9q\" .Role .Content }}{{ end }}"
-    "{{ with $last }}{{ . }}{{ else }}{{ json .Tools }}{{ end }}{{ define \"x\" }}y{{ end }}",
+    "{{ $last := \"\" }}{{ range .Messages }}{{ $last = printf \"%s%-9q\" .Role .Content }}"
+    "{{ end }}{{ with $last }}{{ . }}{{ else }}{{ json .Tools }}{{ end }}"
+    "{{ define \"x\" }}y{{ end }}",
 )  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def sentencepiece_(folder: Path) -> Target:
             {"model_type": "bpe"},
             {"model_type": "unigram"},
             {"model_type": "char"},
-            {"model_type": "bpe", "user_defined_symbols": ["<x>"], "remove_extra_whitespaces": False},
+            {"model_type": "bpe", "user_defined_symbols": "<x>", "remove_extra_whitespaces": False},
         )
     )
 

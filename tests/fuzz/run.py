@@ -82,7 +82,9 @@ def _result(name: str, code: int, seconds: float, log: Path, findings: Path) -> 
     for path in sorted(findings.iterdir()):
         if path.name.startswith(_CRASHES) and path.suffix != ".json":
             found.append((str(path), path.name.partition("-")[0]))
-    return Result(name, runs, _accepted(findings), seconds, edges, corpus, tuple(found), code, _end(text))
+    return Result(
+        name, runs, _accepted(findings), seconds, edges, corpus, tuple(found), code, _end(text)
+    )
 
 
 def _accepted(findings: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from puna.plan.sketch import Found, look_up, sketch
 from puna.source import outline, remote
 from tests.attacks.checks import check_message
 from tests.hub import Hub
+from tests.source.conftest import Puna, said
 from tests.unit.tiny import save_tiny
 
 SCALING = {
@@ -110,7 +112,7 @@ def test_a_gguf_header_is_read_until_it_is_whole(
     (tmp_path / "model").mkdir()
     save_tiny(tmp_path / "model", rope_scaling=SCALING, num_hidden_layers=6, vocab_size=3000)
     path = tmp_path / "m-Q8_0.gguf"
-    export_gguf(load_parts(tmp_path / "model", device="cpu"), path, "q8_0")
+    export_gguf(load_parts(tmp_path / "model", device="cpu"), path, "q8_0", insist=False)
     hub.add("org/many", {path.name: path.read_bytes(), "m-Q4_0.gguf": b"GGUF another"})
     far = look_up("org/many:Q8_0")
     same(far, path)  # its rope too, which a small tensor among the weights tells
@@ -204,6 +206,30 @@ def test_hostile_files_are_refused(
     assert "/puna-" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("model.safetensors", 1 << 62),
+        ("m.gguf", 1 << 62),
+        ("config.json", 1 << 62),
+        ("pytorch_model.bin", 1 << 70),
+    ],
+)
+def test_sizes_that_no_disk_has(
+    hub: Hub, tiny_files: dict[str, bytes], name: str, size: int
+) -> None:
+    beside = {
+        "m.gguf": {},
+        "config.json": {"model.safetensors": tiny_files["model.safetensors"]},
+    }.get(name, {"config.json": tiny_files["config.json"]})
+    hub.add("org/huge", {**beside, name: LIE})
+    hub.faults.sizes[name] = size
+    with pytest.raises(PunaError) as caught:
+        look_up("org/huge")
+    assert 1 <= len(str(caught.value).splitlines()) <= 3
+    assert hub.sent < 10_000
+
+
 def test_a_config_that_is_not_the_announced_one(hub: Hub, tiny_files: dict[str, bytes]) -> None:
     hub.add("org/tiny", tiny_files)
     hub.faults.digests["config.json"] = "1" * 40
@@ -235,7 +261,7 @@ def test_offline_and_closed_hubs(
     hub: Hub, tiny_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add("org/tiny", tiny_files)
-    with pytest.raises(SourceError, match="not on this disk|on this disk"):
+    with pytest.raises(SourceError, match=r"there is no model .* on this disk"):
         look_up("org/tiny", pull_headers=False)
     hub.close()
     with pytest.raises(SourceError, match="no connection"):
@@ -262,3 +288,19 @@ def test_the_disk_goes_first_and_then_the_hub(hub: Hub, tiny_files: dict[str, by
     sent = hub.sent
     assert look_up("org/tiny").place == "disk"
     assert hub.sent == sent
+
+
+def test_the_command_plans_what_only_the_hub_has(
+    hub: Hub, puna: Puna, tiny_files: dict[str, bytes]
+) -> None:
+    hub.add("org/tiny", tiny_files)
+    done = puna("plan", "org/tiny", "--device", "2GB", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert (facts["place"], facts["fits"]) == ("hub", True)
+    weights = len(tiny_files["model.safetensors"])
+    assert hub.sent < weights == facts["files"] < facts["download"]
+    (note,) = [note for note in facts["notes"] if note.startswith("to download")]
+    assert "kB were read for this plan" in note
+    assert not Path(os.environ["PUNA_HOME"]).exists()  # a plan leaves nothing behind
+    assert "puna plan" not in said(puna("plan", "org/nowhere"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from puna.cli.show import bars, print_json
+from puna.errors import UsageError
 
 if TYPE_CHECKING:
     from puna.cli.show_plan import Bill
@@ -131,11 +132,16 @@ def _look_up(model: str, ignore_keys: tuple[str, ...]) -> Found:
 
 def _bill(tally: Tally) -> Bill:
     from puna.cli.show_plan import Bill
-    from puna.plan.price import parse_tokens, parse_vendor
+    from puna.plan.price import check_currencies, parse_tokens, parse_vendor
 
+    for name, value in (("watts", tally.watts), ("kwh-price", tally.kwh_price)):
+        if value is not None and not 0 < value < 1e9:
+            raise UsageError(f"{name} must be a number above 0, not {value}")
+    vendors = tuple(parse_vendor(text) for text in tally.vendor)
+    check_currencies(vendors)
     return Bill(
-        parse_tokens(tally.tokens) if tally.tokens else None,
-        tuple(parse_vendor(text) for text in tally.vendor),
+        None if tally.tokens is None else parse_tokens(tally.tokens),
+        vendors,
         tally.kwh_price,
         tally.watts,
     )
@@ -149,7 +155,7 @@ def _download(found: Found) -> tuple[str, ...]:
     if found.place == "disk":
         return ()
     folder = next(path for path in (hub_cache(), *hub_cache().parents) if path.is_dir())
-    free, size = shutil.disk_usage(folder).free, found.sketch.files
+    free, size = shutil.disk_usage(folder).free, found.download
     room = "has room" if free > size else "is too small"
     asked = f"; {human_bytes(found.fetched)} were read for this plan" if found.fetched else ""
     return (
@@ -173,6 +179,7 @@ def _facts(
         "form": sketch.form,
         "stored": dict(sketch.stored),
         "files": sketch.files,
+        "download": found.download,
         "for": type(plan.use).__name__.lower(),
         "use": asdict(plan.use),
         "dtype": plan.dtype,

@@ -47,9 +47,10 @@ class Bill:
         rates = rates_of(device, plan.dtype, measured=here)
         if rates is None:
             return replace(self, notes=(f"no time: the rates of {device.name} are not known",))
+        split = "Puna does not run split models yet" if machines > plan.machines else ""
         plan = replace(plan, machines=machines)
         cost = estimate(plan, self.tokens, replace(rates, watts=self.watts or rates.watts))
-        return replace(self, cost=cost, notes=cost.notes)
+        return replace(self, cost=cost, notes=(*cost.notes, *([split] if split else [])))
 
     def electricity(self) -> float | None:
         """Return the price of the energy, where that is known."""
@@ -189,15 +190,17 @@ def _fleets(many: tuple[Fleet, ...]) -> Table:
 
 def _bill(bill: Bill, cost: Cost, device: str) -> Table:
     many = "" if cost.machines == 1 else f"{cost.machines} × "
-    counts = f"{_count(cost.tokens.read)} tokens read, {_count(cost.tokens.written)} written"
+    read, written = cost.tokens.read, cost.tokens.written
     table = Table(title=f"roughly, on {many}{device}", title_justify="left", box=SIMPLE_HEAD)
     table.show_header = False
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("tokens", counts)
-    table.add_row("time reading", _time(cost.read_seconds))
-    if cost.write_seconds:
+    if written:
+        table.add_row("tokens", f"{_count(read)} read, {_count(written)} written")
+        table.add_row("time reading", _time(cost.read_seconds))
         table.add_row("time writing", _time(cost.write_seconds))
+    else:
+        table.add_row("tokens", _count(read))
     table.add_row("time", _time(cost.seconds))
     power = bill.electricity()
     if cost.kwh is None or power is None:

@@ -91,8 +91,9 @@ __all__ = [
 
 # Far above any model there is, and far below where sizes overflow.
 _PARAMETERS = 1 << 44
-# Every expert of every layer is a module and has names of its own; the most published is about 23,000.
-_EXPERTS = 1 << 17
+# Names are spelled out for every layer and expert, also where only a few layers have experts; the
+# largest published models have about 23,000.
+_NAMED = 1 << 16
 
 # A family is a module with MODEL_TYPES, read and names, and with text_only where folders of it
 # may hold more than a decoder.
@@ -166,10 +167,11 @@ def read_config(config: Mapping[str, Any], *, ignore_keys: Iterable[str] = ()) -
             "which cannot be meant",
             remedy="correct its sizes",
         )
-    experts = sum(layer.ffn.experts for layer in spec.layers if isinstance(layer.ffn, MoE))
-    if experts > _EXPERTS:
+    experts = max((x.ffn.experts for x in spec.layers if isinstance(x.ffn, MoE)), default=0)
+    if experts * len(spec.layers) > _NAMED:
         raise ConfigError(
-            f"config.json describes a model of {experts:,} experts, at most {_EXPERTS:,} can be",
+            f"config.json describes {len(spec.layers)} layers of up to {experts} experts, "
+            "which cannot be meant",
             remedy="correct its sizes",
         )
     return spec

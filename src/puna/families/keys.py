@@ -152,7 +152,7 @@ class Keys:
                 raise self._wrong(names[0], "is missing")
             return default
         first = next(iter(found.values()))
-        if any(value != first for value in found.values()):
+        if any(value is not first and value != first for value in found.values()):  # NaN is not NaN
             raise self._wrong(" and ".join(found), "disagree")
         return first
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from puna.errors import FormatError, PunaError, SourceError
+from puna.formats.archives import UNPACK, archive_kind
 from puna.formats.ggml import GGML_BY_ID, RETIRED
 from puna.formats.safetensors import TensorRef
 
@@ -153,6 +154,8 @@ def _no_gguf(path: Path, start: bytes) -> PunaError:
             where=str(path),
             remedy="convert the model again with a newer converter",
         )
+    if kind := archive_kind(start):
+        return FormatError(f"{path.name} is a {kind} archive", where=str(path), remedy=UNPACK)
     return _broken(path, "it does not begin with GGUF", 0)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from puna.errors import FormatError, SourceError
+from puna.formats.archives import archive_kind
 
 _HEADER_BYTES = 100 << 20
 _SIZES = {
@@ -48,7 +49,7 @@ def read_header(path: Path) -> dict[str, TensorRef]:
                 raise _broken(path, f"it has {size} bytes, too few for a header")
             length: int = struct.unpack("<Q", start)[0]
             if length > min(size - 8, _HEADER_BYTES):
-                raise _broken(path, f"it says its header has {length} bytes, the file has {size}")
+                raise _broken(path, _too_long(start, length, size))
             raw = file.read(length)
     except OSError as error:
         raise SourceError(f"cannot read the weights: {error.strerror}", where=str(path)) from error
@@ -74,6 +75,13 @@ def write_header(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 64 + 56)  # so that the data begins on a cache line
     return struct.pack("<Q", len(raw)) + raw
+
+
+def _too_long(start: bytes, length: int, size: int) -> str:
+    kind = archive_kind(start)
+    if kind:
+        return f"it is a {kind} archive"
+    return f"it says its header has {length} bytes, the file has {size}"
 
 
 def _parse(raw: bytes, path: Path) -> dict[str, Any]:

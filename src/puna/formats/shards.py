@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from puna.errors import FormatError, SourceError
 
 _INDEX_BYTES = 64 << 20
+_MOST_SHARDS = 10_000  # the largest published models have some hundred
 
 
 def read_index(path: Path) -> dict[str, Path]:
@@ -29,15 +31,30 @@ def read_index(path: Path) -> dict[str, Path]:
     names = value.get("weight_map") if isinstance(value, dict) else None
     if not isinstance(names, dict) or not names:
         raise FormatError(f"{path.name} has no weight_map", where=str(path))
-    shards = {name: _shard(path, shard) for name, shard in names.items()}
-    for shard in sorted(set(shards.values())):
+    files = _files(path, names.values())
+    for shard in sorted(files.values()):
         if not _is_file(shard):
             raise SourceError(
                 f"the shard {shard.name!r:.120} is missing",
                 where=str(path),
                 remedy="download it into the same folder",
             )
-    return shards
+    return {name: files[shard] for name, shard in names.items()}
+
+
+def _files(index: Path, names: Iterable[Any]) -> dict[str, Path]:
+    """Return the path of each shard, once however many tensors it holds."""
+    files: dict[str, Path] = {}
+    for name in names:
+        if isinstance(name, str) and name in files:
+            continue
+        if len(files) == _MOST_SHARDS:
+            raise FormatError(
+                f"{index.name} names more than {_MOST_SHARDS:,} shards", where=str(index)
+            )
+        path = _shard(index, name)
+        files[path.name] = path
+    return files
 
 
 def _is_file(path: Path) -> bool:

@@ -46,12 +46,14 @@ class Found:
         sketch: the model.
         place: `disk`, `hub` (its headers were read just now), or `known` (dimensions of this
             package).
+        download: bytes that a pull would bring.
         fetched: bytes of files that were read from the hub.
         notes: what the user should know.
     """
 
     sketch: Sketch
-    place: str
+    place: Literal["disk", "hub", "known"]
+    download: int = 0
     fetched: int = 0
     notes: tuple[str, ...] = ()
 
@@ -128,7 +130,7 @@ def sketch_of(opened: Description) -> Sketch:
 def _far(model: str, ignored: tuple[str, ...], on_file: OnFile | None) -> Found:
     with outline(model, tables=TABLES, on_file=on_file) as seen:
         found = sketch_of(describe(seen.source, ignore_keys=ignored))
-        return Found(found, "hub", seen.fetched, _remarks(found))
+        return Found(found, "hub", seen.total, seen.fetched, _remarks(found))
 
 
 def _from_known(model: str, name: str, config: Mapping[str, Any], absent: SourceError) -> Found:
@@ -138,7 +140,7 @@ def _from_known(model: str, name: str, config: Mapping[str, Any], absent: Source
     entry = find_entry(model)
     of = "" if entry is not None and entry.name == name else f" of {name}, which it was made from"
     note = f"dimensions{of} from Puna's own list: {absent.what}; the size of its files is reckoned"
-    return Found(found, "known", notes=(note,))
+    return Found(found, "known", found.files, notes=(note,))
 
 
 def _remarks(found: Sketch) -> tuple[str, ...]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from puna.errors import SourceError
-from puna.formats import find_gguf
+from puna.formats import (
+    UNPACK,
+    archive_kind,
+    check_folder,
+    find_archive,
+    find_gguf,
+    named_archive,
+)
 from puna.source.catalog import catalog_id
 from puna.source.digest import verify_files
 from puna.source.names import HubName, parse_hub_name
@@ -96,6 +103,8 @@ def _on_disk(model: str | Path, mark: str, what: str) -> Source | None:
     """Return the source of a path, or None where there is nothing."""
     try:
         path = Path(model).expanduser()
+        if path.is_dir():
+            check_folder(path)
         if (path / mark).is_file():
             return Source(path.resolve().name, path)
         if path.is_dir():
@@ -120,10 +129,23 @@ def _only_gguf(folder: Path, mark: str, what: str) -> Source:
             f"the folder {folder} holds {len(models)} GGUF models",
             remedy=f"give one of them, such as {models[0]}",
         )
+    if packed := find_archive(folder):
+        raise SourceError(
+            f"the folder {folder} holds no {mark}, but the archive {packed.name!r:.120}",
+            remedy=UNPACK,
+        )
     raise SourceError(f"the folder {folder} holds no {mark}", remedy=f"give the folder of {what}")
 
 
 def _single_file(path: Path) -> Source:
+    if not path.is_file():
+        raise SourceError(
+            f"{path} is a pipe, socket or device, and no file", remedy="give a file or a folder"
+        )
+    with path.open("rb") as file:
+        kind = named_archive(path) or archive_kind(file.read(262))
+    if kind and (kind != "zip" or path.suffix != ".bin"):  # which is PyTorch's own form
+        raise SourceError(f"{path} is a {kind} archive; archives are not opened", remedy=UNPACK)
     if path.suffix == ".gguf":
         return Source(path.resolve().stem, path, kind="file")
     if path.suffix not in {".safetensors", ".bin"}:
@@ -131,6 +153,7 @@ def _single_file(path: Path) -> Source:
             f"{path} is a file", remedy="give a GGUF file, or the folder that holds its config.json"
         )
     folder = path.parent
+    check_folder(folder)
     if not (folder / "config.json").is_file():
         raise SourceError(
             f"{path} is a file of weights without a config.json beside it",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from puna.errors import SourceError
+from puna.formats import check_folder
 from puna.source.cache import Snapshot, find_cached
 from puna.source.choose import matches
 from puna.source.lock import Lock, LockedCommit, read_lock
@@ -82,6 +83,7 @@ def _source(
     wanted: Wanted,
 ) -> Source:
     folder = snapshot.folder
+    check_folder(folder)
     ggufs = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*.gguf")

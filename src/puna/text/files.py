@@ -11,10 +11,14 @@ from typing import Any
 
 from puna.errors import PunaError, StorageError, TokenizerError
 
+_MOST_BYTES = 256 << 20  # the largest published tokenizer.json has about 35 MB
+
 
 def read_bytes(path: Path, error: type[PunaError] = TokenizerError) -> bytes:
-    """The bytes of one file; `error` names the file where it cannot be read."""
+    """The bytes of one file; `error` names the file where it cannot be read or is too large."""
     try:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise error(f"{path.name} has {size:,} bytes, too many to be one", where=str(path))
         return path.read_bytes()
     except OSError as exc:
         raise error(f"{path.name} cannot be read: {exc.strerror}", where=str(path)) from None

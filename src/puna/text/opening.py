@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from puna.errors import TokenizerError
+from puna.formats.folder import check_folder
 from puna.formats.gguf import MAGIC, find_gguf, read_gguf
 from puna.text.bpe import load_json
 from puna.text.files import read_head
@@ -33,11 +34,12 @@ def open_tokenizer(path: Path, *, pre: str | None = None) -> Tokenizer:
 
     Raises:
         TokenizerError: nothing there that is a tokenizer, or one that is broken.
+        SourceError: a link that leads out of the folder, or a pipe or device in it.
         FormatError: a GGUF file that is broken.
     """
     if path.is_dir():
         return _folder(path, pre)
-    if not path.exists():
+    if not path.is_file():  # a pipe would never end
         raise TokenizerError(
             f"there is no file or folder {path.name!r:.120}",
             where=str(path),
@@ -64,6 +66,7 @@ def open_tokenizer(path: Path, *, pre: str | None = None) -> Tokenizer:
 
 
 def _folder(folder: Path, pre: str | None) -> Tokenizer:
+    check_folder(folder)
     tokenizer = load_tokenizer(folder, pre=pre)
     if tokenizer is None:
         models = find_gguf(folder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from puna.formats.folder import check_folder
 from puna.text.chat import ChatTemplate
 from puna.text.gguf_vocab import specials_from_gguf, tokenizer_from_gguf
 from puna.text.specials import Specials, read_specials
@@ -51,8 +52,10 @@ def text_of_folder(
         adapter: a tuned folder; the template that it was tuned with goes before the base's.
 
     Raises:
+        SourceError: a link that leads out of the folder, or a pipe or device in it.
         TokenizerError, TemplateError: files that are there and cannot be used.
     """
+    check_folder(folder)
     tokenizer = load_tokenizer(folder)
     specials = read_specials(folder, config, tokenizer)
     chosen = _chosen(template, adapter, tokenizer, folder)

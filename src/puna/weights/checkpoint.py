@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from puna.errors import SourceError, WeightsError
-from puna.formats import Gguf, is_gguf, read_gguf, read_header, read_index
+from puna.formats import UNPACK, Gguf, find_archive, is_gguf, read_gguf, read_header, read_index
 from puna.weights.entry import Entry, keep
 from puna.weights.ggml import GgufWeights
 from puna.weights.mxfp4 import SUFFIXES
@@ -66,6 +66,12 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         if (folder / index).is_file():
             shards = read_index(folder / index)
             return _open(tuple(sorted(set(shards.values()))), shards)
+    if packed := find_archive(folder):
+        raise SourceError(
+            f"the folder holds no weights, but the archive {packed.name!r:.120}",
+            where=str(packed),
+            remedy=UNPACK,
+        )
     raise SourceError(
         "the folder holds no weights",
         where=str(folder),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from puna.errors import FormatError, PunaError, SourceError
+from puna.formats import UNPACK, archive_kind
 
 _TRUSTED = ("torch", "collections")
 _REMEDY = "use the safetensors files of this model"
@@ -29,6 +30,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         FormatError: not a PyTorch file, or one that asks for more than tensors.
     """
     try:
+        _check_packed(path)
         zipped = is_archive(path)
         if zipped:
             _check_zip(path)
@@ -54,6 +56,13 @@ def is_archive(path: Path) -> bool:
     """Tell whether torch takes a file for a zip archive, and so maps it."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\3\4"
+
+
+def _check_packed(path: Path) -> None:
+    with path.open("rb") as file:
+        kind = archive_kind(file.read(262))
+    if kind not in (None, "zip"):  # torch's own form is a zip archive
+        raise FormatError(f"{path.name} is a {kind} archive", where=str(path), remedy=UNPACK)
 
 
 def _plain(path: Path, name: str, tensor: Any) -> Tensor:

@@ -101,7 +101,9 @@ def _changed_key(key: bytes, dice: Random) -> bytes:
     at = 8 + _number(key, 0)
     name, kind, value = key[:at], _number(key, at, "<I"), key[at + 4 :]
     if kind == _STRING:
-        text = dice.choice((b"", b"llama", b"gpt2", b"x" * 70, b"\xff", value[8:] + b"a", b"{{ x }}"))
+        text = dice.choice(
+            (b"", b"llama", b"gpt2", b"x" * 70, b"\xff", value[8:] + b"a", b"{{ x }}")
+        )
         value = struct.pack("<Q", len(text)) + text
     elif kind in _NUMBERS and dice.random() < 0.8:
         value = struct.pack(_NUMBERS[kind], _fitted(kind, dice))

@@ -17,11 +17,31 @@ _NAMES = (
     *("torch._utils _rebuild_wrapper_subclass", "torch._utils _rebuild_qtensor", "torch device"),
     *("torch.storage UntypedStorage", "torch Size", "torch Tensor", "torch.nn.parameter Parameter"),
     *("collections OrderedDict", "collections Counter", "collections defaultdict", "torch dtype"),
-    *("os system", "builtins eval", "torch.hub load", "torch._utils _rebuild_device_tensor_from_numpy"),
+    *(
+        "os system",
+        "builtins eval",
+        "torch.hub load",
+        "torch._utils _rebuild_device_tensor_from_numpy",
+    ),
     *("torch.serialization _get_layout", "torch._tensor _rebuild_from_type_v2", "torch bfloat16"),
 )
 _OPS = b"(.0123FGIJKLMNPQRSTUVX]abcdeghijlopqrstu}\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b"
-_SNIPPETS = (b")", b"}", b"]", b"N", b"(", b"t", b"\x85", b"\x86", b"R", b"b", b"Q", b"0", b"2", b"s")
+_SNIPPETS = (
+    b")",
+    b"}",
+    b"]",
+    b"N",
+    b"(",
+    b"t",
+    b"\x85",
+    b"\x86",
+    b"R",
+    b"b",
+    b"Q",
+    b"0",
+    b"2",
+    b"s",
+)
 
 
 def mutate_pickle(data: bytes, dice: Random, native: Native) -> bytes:
