@@ -1,4 +1,4 @@
-"""The main job on cria: measure, tune on support tickets, measure again, serve, ask, report.
+"""The main job on cria: measure, tune on support tickets, measure, verify, serve, ask, report.
 
     python examples/demo.py            or            make demo
 
@@ -26,7 +26,7 @@ from puna import LanguageModel, load
 from puna.errors import PunaError
 from puna.evaluate import Row, Task, evaluate, majority_baseline, read_task
 from puna.formats import write_atomic
-from puna.jobs import Tuned, open_base, tune
+from puna.jobs import Tuned, open_base, tune, verify_model
 from puna.report import (
     Figure,
     Figures,
@@ -40,6 +40,7 @@ from puna.report import (
     render_html,
 )
 from puna.report import Table as ReportTable
+from puna.seal import Verification
 from puna.tune import Settings, Step
 
 HERE = Path(__file__).resolve().parent
@@ -61,8 +62,9 @@ def main() -> None:
     """Run all steps, each under its own heading."""
     began = time.perf_counter()
     shutil.rmtree(OUT, ignore_errors=True)
-    heading("1  The model")
+    heading("1  The model, and whether tuning it fits this machine")
     puna_command("inspect", MODEL)
+    puna_command("plan", MODEL, "--for", "tune")
     lm = load(MODEL)
     train_rows, task = read_task(TRAIN).rows, read_task(HELDOUT)
 
@@ -83,12 +85,16 @@ def main() -> None:
     scores["cria, tuned"] = after.metrics["accuracy"]
     show_scores(scores)
 
-    heading("5  Serve it, and ask it through the OpenAI client")
+    heading("5  Is what lies on the disk what was tuned?")
+    puna_command("verify", MODEL, "--adapter", str(done.adapter))
+    found = verify_model(MODEL, adapter=done.adapter)
+
+    heading("6  Serve it, and ask it through the OpenAI client")
     answers = ask_server(done.adapter)
 
     page = OUT / "report.html"
-    write_report(page, scores, done, speed, after, answers)
-    heading("6  Report")
+    write_report(page, scores, done, speed, after, found, answers)
+    heading("7  Report")
     console.print(f"{page.resolve().as_uri()}", soft_wrap=True)
     heading("Next")
     venv = Path(sys.executable).parent
@@ -213,9 +219,10 @@ def write_report(
     done: Tuned,
     speed: float,
     after: Report,
+    found: Verification,
     answers: list[tuple[str, str]],
 ) -> None:
-    """Write the page: figures, scores, loss, examples."""
+    """Write the page: figures, scores, loss, seal, examples."""
     tuned = scores["cria, tuned"]
     losses = tuple((float(i), loss) for i, loss in enumerate(done.losses, 1))
     rows = tuple(
@@ -249,6 +256,10 @@ def write_report(
         Section(
             "Loss",
             (LinePlot((Series("training loss", losses),), "step", "loss (nats per token)"),),
+        ),
+        Section(
+            "The seal: is what lies on the disk what was tuned?",
+            (ReportTable(("Check", "Found"), tuple((c.name, c.said) for c in found.checks)),),
         ),
         Section(
             "Answers of the server",

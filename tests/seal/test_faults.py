@@ -145,7 +145,7 @@ def test_an_adapter_for_another_base(sealed: Path, adapter: Path, tmp_path: Path
     assert base.verdict == "differs"
     assert base.figures["kl"] > 0.05
     # The base itself is in order: what differs is that the adapter was not made for it.
-    assert look(found.checks, "answers").verdict == "agrees"
+    assert look(found.checks, "base itself").verdict == "agrees"
 
 
 def test_an_inert_adapter(sealed: Path, adapter: Path, tmp_path: Path) -> None:

@@ -106,12 +106,16 @@ def verify(opened: Opened, seals: Seals, *, name: str) -> Verification:
     for seal in (seals.model, seals.adapter):
         if seal is not None:
             _check_size(opened, seal, name)
-    checks: list[Check] = []
+    tuned = None if opened.adapter is None else seals.adapter
+    outer = tuned or seals.model
+    if outer is None:
+        return Verification(name, ())
+    checks = [_axes(opened, outer), _ids(opened, outer, chats=seals.own_template)]
     if seals.model is not None:
-        checks += _model(opened, seals.model, chats=seals.own_template and seals.adapter is None)
-    if opened.adapter is not None and seals.adapter is not None:
-        checks += _adapter(opened, seals.adapter, opened.adapter, chats=seals.own_template)
-    return Verification(name, tuple(checks))
+        checks.append(_answers(opened, seals.model, None, "base itself" if tuned else "answers"))
+    if tuned is not None and opened.adapter is not None:
+        checks += _adapter(opened, tuned, opened.adapter)
+    return Verification(name, (*checks, *_stop(opened, outer.stop)))
 
 
 def check_digests(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> Check:
@@ -134,27 +138,18 @@ def _check_size(opened: Opened, seal: Seal, name: str) -> None:
         )
 
 
-def _model(opened: Opened, seal: Seal, *, chats: bool) -> list[Check]:
+def _answers(opened: Opened, seal: Seal, adapter: int | None, name: str) -> Check:
     bits = bits_of((seal.dtype, opened.stored, _dtype(opened)))
-    return [
-        _axes(opened, seal),
-        _ids(opened, seal, chats=chats),
-        judge("answers", agreement(opened.model, seal.prompts, None), bits),
-        *_stop(opened, seal.stop),
-    ]
+    return judge(name, agreement(opened.model, seal.prompts, adapter), bits)
 
 
-def _adapter(opened: Opened, seal: Seal, slot: int, *, chats: bool) -> list[Check]:
-    bits = bits_of((seal.dtype, opened.stored, _dtype(opened)))
+def _adapter(opened: Opened, seal: Seal, slot: int) -> list[Check]:
     bare = with_rows(opened.model, seal.prompts, None)
-    checks = [_axes(opened, seal), _ids(opened, seal, chats=chats)]
-    if (base := seal.base()) is not None:
-        checks.append(judge("base", agreement(opened.model, base.prompts, None), bits))
+    base = seal.base()
     return [
-        *checks,
+        *([_answers(opened, base, None, "base")] if base else []),
         judge_effect(agreement(opened.model, bare, slot)),
-        judge("answers with it", agreement(opened.model, seal.prompts, slot), bits),
-        *_stop(opened, seal.stop),
+        _answers(opened, seal, slot, "answers with it"),
     ]
 
 
