@@ -30,6 +30,7 @@ from bench.plan_cases import CASES, FITTED, Case, config_of
 from puna.families import gguf_names, name_table, read_config
 from puna.model import Decoder, build
 from puna.plan import Device, Plan, Serve, Tune, make_plan
+from puna.plan.allocator import map_blocks
 from puna.plan.sketch import sketch
 from puna.spec import ModelSpec
 from puna.weights import gather, plan_gguf, save_folder, save_gguf
@@ -105,10 +106,13 @@ def predict(path: Path, case: Case) -> Plan:
     return make_plan(sketch(path), case.use, dtype=case.dtype, device=Device("any", 1 << 50))
 
 
-def measure(path: Path, name: str) -> tuple[int, int]:
-    """Run the case in a fresh process; return growth and total of its peak."""
+def measure(path: Path, name: str, how: str) -> tuple[int, int]:
+    """Run the case in a fresh process; return growth and total of its peak.
+
+    Blocks of memory are `mapped` one by one, as where memory is short, or left to the `heap`.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "bench.plan", "--child", name, str(path)],
+        [sys.executable, "-m", "bench.plan", "--child", name, str(path), how],
         capture_output=True,
         text=True,
         check=False,
@@ -119,11 +123,13 @@ def measure(path: Path, name: str) -> tuple[int, int]:
     return grown, total
 
 
-def child(name: str, path: Path) -> None:
+def child(name: str, path: Path, how: str) -> None:
     """Do what a case says in this process and print its growth and its peak, as JSON."""
     from puna.loading import load_parts
 
     case = CASES[name]
+    if how == "mapped":
+        map_blocks()
     torch.zeros(1).sum()  # starts torch's threads
     Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports does not count
     before = peak()
@@ -167,7 +173,7 @@ def tune(model: Decoder, spec: ModelSpec, use: Tune) -> None:
     train(model, rows, settings, rows=Rows(slot))
 
 
-def run(names: Iterable[str], parent: Path | None = None) -> list[Row]:
+def run(names: Iterable[str], parent: Path | None = None, how: str = "mapped") -> list[Row]:
     """Plan and measure the cases, and remove their checkpoints."""
     rows = []
     for name in names:
@@ -175,7 +181,7 @@ def run(names: Iterable[str], parent: Path | None = None) -> list[Row]:
         try:
             path = make(folder, CASES[name])
             plan = predict(path, CASES[name])
-            grown, total = measure(path, name)
+            grown, total = measure(path, name, how)
         finally:
             shutil.rmtree(folder)
         parts = {line.name: line.bytes for line in plan.lines}
@@ -201,14 +207,15 @@ def main() -> None:
     """Run the cases asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cases", nargs="*", default=list(CASES), help="default: all of them")
+    parser.add_argument("--blocks", choices=("mapped", "heap"), default="mapped")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", type=Path, help="write the page")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        child(asked.child[0], Path(asked.child[1]))
+        child(asked.child[0], Path(asked.child[1]), asked.child[2])
         return
-    rows = run(asked.cases)
+    rows = run(asked.cases, how=asked.blocks)
     if asked.json:
         print(json.dumps([{**asdict(row), "error": row.error} for row in rows], indent=2))
 

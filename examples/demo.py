@@ -259,7 +259,12 @@ def write_report(
         ),
         Section(
             "The seal: is what lies on the disk what was tuned?",
-            (ReportTable(("Check", "Found"), tuple((c.name, c.said) for c in found.checks)),),
+            (
+                ReportTable(
+                    ("Check", "Verdict", "Found"),
+                    tuple((check.name, check.verdict, check.said) for check in found.checks),
+                ),
+            ),
         ),
         Section(
             "Answers of the server",

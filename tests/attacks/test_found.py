@@ -13,6 +13,8 @@ from puna.adapter import read_adapter
 from puna.errors import AdapterError, ConfigError, FormatError, PunaError, TokenizerError
 from puna.families import name_table, read_config
 from puna.formats import read_header, read_index
+from puna.reading import describe
+from puna.source import resolve
 from puna.text import load_tokenizer
 from tests.attacks.checks import check_message, peak_memory
 from tests.attacks.test_configs import MODELS
@@ -103,6 +105,33 @@ def test_a_vocabulary_with_one_id_far_out(number: int, tmp_path: Path) -> None:
     assert peak_memory() - before < 64 << 20
 
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+BETWEEN = {"type": "Replace", "pattern": {"String": ""}, "content": "x"}
+AGAIN = [{"Sequence": {"id": "A", "type_id": 0}}] * 2
+TWICE = {"type": "TemplateProcessing", "single": AGAIN, "pair": AGAIN, "special_tokens": {}}
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [BYTES] * 40}),
+        ("normalizer", {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 40}),
+        ("normalizer", {"type": "Sequence", "normalizers": [BETWEEN] * 40}),
+        ("post_processor", {"type": "Sequence", "processors": [TWICE] * 40}),
+        ("post_processor", {**TWICE, "single": AGAIN * 5000}),
+    ],
+)
+def test_steps_that_double_a_text_again_and_again(part: str, change: Any, tmp_path: Path) -> None:
+    """Forty steps, each of which makes two characters or tokens of one, in two kilobytes."""
+    good = Path(__file__).parent / "tokenizers" / "good.tokenizer.json"
+    (tmp_path / "tokenizer.json").write_text(
+        json.dumps({**json.loads(good.read_text()), part: change})
+    )
+    with pytest.raises(TokenizerError) as caught:
+        load_tokenizer(tmp_path)
+    check_message(caught.value, "replaces a character by up to")
+
+
 def test_a_tokenizer_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "tokenizer.json").open("wb") as file:
         file.truncate(1 << 40)  # a hole: it takes no room
@@ -173,12 +202,7 @@ def test_nesting_without_end(name: str, opening: str, tmp_path: Path) -> None:
     good = Path(__file__).parent / "tokenizers" / "good.tokenizer.json"
     (tmp_path / "tokenizer.json").write_bytes(good.read_bytes())
     (tmp_path / name).write_text(opening * 100_000)
+    read = (lambda folder: describe(resolve(folder))) if name == "config.json" else load_tokenizer
     with pytest.raises(PunaError) as caught:
-        if name == "config.json":
-            from puna.reading import describe
-            from puna.source import resolve
-
-            describe(resolve(tmp_path))
-        else:
-            load_tokenizer(tmp_path)
+        read(tmp_path)
     check_message(caught.value, name)

@@ -21,7 +21,7 @@ from puna.spec import ModelSpec, MoE, count_parameters
 from puna.text import byte_level, text_of_gguf
 from tests.attacks.checks import check_message
 from tests.fuzz.mutators import GgufMutator, TreeMutator
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, slot
 from tests.parity.published import PUBLISHED
 
 _LONGEST_GGUF = 12_288
@@ -34,11 +34,11 @@ _TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
 def config(folder: Path) -> Target:
     """Configs: whatever they say, a spec of bounded size comes of it, or a ConfigError."""
-    path = folder / "config.json"
+    put = slot(folder / "config.json")
     seeds = tuple(json.dumps(found).encode() for found in _families().values())
 
     def one(data: bytes) -> None:
-        path.write_bytes(data)
+        put(data)
         found, _ = open_config(folder)
         spec = read_config(found)
         if _few_names(spec):
@@ -75,10 +75,11 @@ def _small(found: dict[str, Any]) -> dict[str, Any]:
 def gguf(folder: Path) -> Target:
     """GGUF files: header to spec and names, and the text parts that the metadata holds."""
     path = folder / "model.gguf"
+    put = slot(path)
     seeds = tuple(_gguf_seeds())
 
     def one(data: bytes) -> None:
-        path.write_bytes(data)
+        put(data)
         found = read_gguf(path)
         for ref in found.tensors.values():
             assert 0 <= ref.span[0] <= ref.span[1] <= len(data)

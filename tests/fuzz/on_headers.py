@@ -9,7 +9,7 @@ from pathlib import Path
 
 from puna.formats import read_header, write_header
 from tests.fuzz.mutators import TreeMutator, mutate_header
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, slot
 
 _BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2}
 
@@ -42,10 +42,11 @@ def headers(seeds: tuple[bytes, ...]) -> TreeMutator:
 def safetensors(folder: Path) -> Target:
     """Headers: what is accepted must lie within the file, end to end."""
     path = folder / "model.safetensors"
+    put = slot(path)
     seeds = safetensors_seeds()
 
     def one(data: bytes) -> None:
-        path.write_bytes(data)
+        put(data)
         spans = sorted(ref.span for ref in read_header(path).values())
         assert all(8 <= start <= end <= len(data) for start, end in spans)
         assert sum(end - start for start, end in spans) == len(data) - (

@@ -20,7 +20,7 @@ from puna.text.gotmpl import functions
 from tests.attacks.checks import check_message
 from tests.fuzz.mutators import TreeMutator, WordMutator, mutate_proto, two_parts
 from tests.fuzz.mutators.trees import cut_parts, join_parts
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, slot
 from tests.unit.text_samples import CHATML, CORPUS, TOOL, TOOLS, assistant, system, user
 
 _LIMITS = Limits(steps=1_000, output=20_000, seconds=5.0, size=20_000, memory=200_000)
@@ -122,11 +122,12 @@ def tokenizer(folder: Path) -> Target:
     config = json.dumps(settings).encode()
     seeds = [join_parts(text.encode(), config) for text in _libraries()]
     trees = TreeMutator(cut_parts(seed)[0] for seed in seeds)
+    put_whole, put_beside = (slot(folder / f"tokenizer{end}.json") for end in ("", "_config"))
 
     def one(data: bytes) -> None:
         whole, beside = cut_parts(data)
-        (folder / "tokenizer.json").write_bytes(whole)
-        (folder / "tokenizer_config.json").write_bytes(beside or b"{}")
+        put_whole(whole)
+        put_beside(beside or b"{}")
         _use(folder)
 
     mutate = two_parts(trees, TreeMutator([config]))
@@ -185,7 +186,7 @@ def sentencepiece_model(**options: Any) -> bytes:
 
 def sentencepiece_(folder: Path) -> Target:
     """SentencePiece models, loaded and put to every use."""
-    path = folder / "tokenizer.model"
+    put = slot(folder / "tokenizer.model")
     plain = {"normalization_rule_name": "identity", "vocab_size": 40}
     seeds = tuple(
         sentencepiece_model(**{**plain, **options})
@@ -198,7 +199,7 @@ def sentencepiece_(folder: Path) -> Target:
     )
 
     def one(data: bytes) -> None:
-        path.write_bytes(data)
+        put(data)
         _use(folder)
 
     return Target(seeds, one, mutate_proto, longest=8192)

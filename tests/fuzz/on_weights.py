@@ -17,7 +17,7 @@ from puna.model import Decoder
 from puna.weights import open_checkpoint, read_tensors, save_tensors
 from tests.fuzz.mutators import TreeMutator, mutate_header, mutate_pickle, two_parts
 from tests.fuzz.mutators.trees import cut_parts, join_parts
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, slot
 from tests.unit.tiny import tiny
 
 _LORA: dict[str, Any] = {
@@ -31,7 +31,7 @@ _Q = "base_model.model.model.layers.{}.self_attn.{}.lora_{}.weight"
 
 def index(folder: Path) -> Target:
     """Indexes of shards, which lie in the folder: one of safetensors, and one PyTorch file."""
-    path = folder / "model.safetensors.index.json"
+    put = slot(folder / "model.safetensors.index.json")
     a, b = torch.ones(2), torch.ones(3, 2)
     save_tensors(folder / "one.safetensors", {"a": (a.dtype, (2,))}, [("a", a)])
     save_tensors(folder / "two.safetensors", {"b": (b.dtype, (3, 2))}, [("b", b)])
@@ -46,7 +46,7 @@ def index(folder: Path) -> Target:
     )
 
     def one(data: bytes) -> None:
-        path.write_bytes(data)
+        put(data)
         for entry in open_checkpoint(folder).entries():
             entry.release()
 
@@ -56,9 +56,10 @@ def index(folder: Path) -> Target:
 def pickle(folder: Path) -> Target:
     """PyTorch files: whatever they hold, plain tensors come of it, each within its storage."""
     path = folder / "pytorch_model.bin"
+    put = slot(path)
 
     def one(data: bytes) -> None:
-        path.write_bytes(data)
+        put(data)
         for tensor in read_tensors(path).values():
             tensor.flatten()[:1].clone()
             tensor.flatten()[-1:].clone()
@@ -86,12 +87,14 @@ def adapter(folder: Path) -> Target:
     table = name_table(spec)
     modules = {name: dict(part._modules) for name, part in model.named_modules()}
     seeds = (_adapter(("q_proj", 32), ("v_proj", 16)), _adapter(("o_proj", 32)))
+    put_config = slot(folder / "adapter_config.json")
+    put_weights = slot(folder / "adapter_model.safetensors")
     configs, tensors = zip(*map(cut_parts, seeds), strict=True)
 
     def one(data: bytes) -> None:
         config, weights = cut_parts(data)
-        (folder / "adapter_config.json").write_bytes(config)
-        (folder / "adapter_model.safetensors").write_bytes(weights)
+        put_config(config)
+        put_weights(weights)
         try:
             read_adapter(folder, model, table)
         finally:

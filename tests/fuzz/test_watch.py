@@ -110,10 +110,12 @@ def test_time_that_an_input_takes(tmp_path: Path) -> None:
 def test_memory_that_an_input_takes() -> None:
     """In a process of its own, since what counts is the most that a process ever held."""
     code = (
-        "from pathlib import Path; from tests.fuzz.test_watch import kind; import sys;"
-        "print(kind(lambda data: b'x' * (int(sys.argv[1]) << 20), Path('.')))"
+        "from pathlib import Path; from tests.fuzz.test_watch import watch; import sys;"
+        "over = watch(lambda data: b'x' * (int(data) << 20), Path('.'), every=4);"
+        "print([found and found.text for found in map(over.run, map(str.encode, sys.argv[1:]))])"
     )
-    for size, said in ((64, "None"), (300, "memory")):
-        command = [sys.executable, "-c", code, str(size)]
-        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        assert told.stdout.strip() == said
+    for sizes, said in (("64 1 100 2", "[None, None, None, None]"), ("1 300 2 3", "input of 3: ")):
+        command = [sys.executable, "-c", code, *sizes.split()]
+        told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert said in told
+    assert "b'300'" in told

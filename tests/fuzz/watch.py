@@ -16,6 +16,7 @@ from tests.attacks.checks import check_message, peak_memory
 from tests.fuzz.target import Target
 
 _GROWTH, _GROWTH_PER_BYTE = 256 << 20, 64
+_CLEAR, _PEAK = Path("/proc/self/clear_refs"), "5"  # forgets the most that was held (proc(5))
 _ROOT = Path(__file__).resolve().parents[2]
 _CODE = (sys.prefix, sys.base_prefix, str(_ROOT / "src"), str(_ROOT / "tests"))
 _CODE_ENDS = (".py", ".pyc", ".so")
@@ -49,15 +50,18 @@ class Watch:
         target: under test.
         folder: where the files of an input are put; nothing beside it may be touched.
         seconds: of processor time that one input may take.
+        every: how many inputs lie between two looks at memory.
     """
 
     target: Target
     folder: Path
     seconds: float = 10.0
+    every: int = 50
     inputs: int = 0
     accepted: int = 0
     _armed: bool = False
     _deeds: list[str] = field(default_factory=list)
+    _recent: list[bytes] = field(default_factory=list)
     _peak: int = field(default_factory=peak_memory)
 
     def __post_init__(self) -> None:
@@ -74,12 +78,32 @@ class Watch:
             self._outcome(data)
             if (spent := time.process_time() - spent) > self.seconds:
                 return Finding("time", "", f"{spent:.1f} s of processor time")
-        before, self._peak = self._peak, peak_memory()
         if self._deeds:
             return Finding("deed", self._deeds[0].split(" ")[0], "\n".join(self._deeds))
-        if (grown := self._peak - before) > _GROWTH + _GROWTH_PER_BYTE * len(data):
-            return Finding("memory", "", f"{grown:,} bytes for an input of {len(data):,}")
-        return found
+        return found or self._memory(data)
+
+    def _memory(self, data: bytes) -> Finding | None:
+        """Look now and then at the most that was ever held: to ask for it is dear too.
+
+        Where it grew, all inputs since the last look are run again, one by one.
+        """
+        self._recent.append(data)
+        if len(self._recent) < self.every:
+            return None
+        recent, self._recent = self._recent, []
+        before, peak = self._peak, peak_memory()
+        self._peak = peak
+        if peak - before <= _GROWTH:
+            return None
+        for again in recent:
+            _CLEAR.write_text(_PEAK)
+            before = peak_memory()
+            self._outcome(again)
+            grown = peak_memory() - before
+            if grown > _GROWTH + _GROWTH_PER_BYTE * len(again):
+                text = f"{grown:,} bytes for an input of {len(again):,}: {again!r:.20000}"
+                return Finding("memory", "", text)
+        return None
 
     def _outcome(self, data: bytes) -> Finding | None:
         self._deeds.clear()

@@ -15,6 +15,7 @@ import tokenizers
 from puna.errors import TokenizerError
 from puna.text import byte_level
 from puna.text.files import read_text
+from puna.text.growth import check_growth, described
 from puna.text.ids import MOST_IDS, check_text, short, unknown_id
 from puna.text.settings import CONFIG, AddedToken, Settings
 from puna.text.stream import ByteDetokenizer, Detokenizer, WindowDetokenizer
@@ -22,7 +23,6 @@ from puna.text.stream import ByteDetokenizer, Detokenizer, WindowDetokenizer
 _T = TypeVar("_T")
 _TEXT = "the text cannot be encoded"
 _IDS = "the ids cannot be decoded"
-_MOST_GROWTH = 1_000  # characters that published replacements may make of one; they make one
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,6 @@ def load_json(path: Path, settings: Settings, files: tuple[Path, ...]) -> JsonTo
     source = read_text(path)
     failure = f"{path.name} is not a tokenizer.json"
     library = guard(partial(tokenizers.Tokenizer.from_str, source), failure, str(path))
-    _check_growth(library, path)
     # Cutting and filling are the caller's business; a published setting must not cut in silence.
     library.no_truncation()
     library.no_padding()
@@ -229,6 +228,7 @@ def from_library(
     Raises:
         TokenizerError: the two contradict each other, or there is no vocabulary.
     """
+    check_growth(library, name, where)
     _add_tokens(library, settings, name, where)
     processor = library.post_processor
     library.post_processor = None
@@ -254,7 +254,7 @@ def from_library(
         _library=library,
         _plain=_Ordinary(library),
         _processor=processor,
-        _decoding=_decoding(_described(library.decoder)),
+        _decoding=_decoding(described(library.decoder)),
         _added={token: entry.content for token, entry in added.items()},
         _unk=roles.unk,
         _config=config,
@@ -274,28 +274,6 @@ class _Ordinary:
             copy.encode_special_tokens = True
             self._copy = copy
         return self._copy.encode(text, add_special_tokens=False)
-
-
-def _described(part: Any) -> dict[str, Any]:
-    """What a tokenizer.json says of one part of the library's tokenizer; `{}` for none."""
-    described: dict[str, Any] = json.loads(part.__getstate__()) if part is not None else {}
-    return described
-
-
-def _check_growth(library: Any, path: Path) -> None:
-    """Refuses replacements that multiply: a few hundred bytes could make gigabytes of a letter."""
-    steps = [_described(library.normalizer), _described(library.decoder)]
-    growth = 1
-    while steps:
-        step = steps.pop()
-        growth *= max(len(step.get("content", "")), len(step.get("prepend", "")), 1)
-        steps += [*step.get("normalizers", ()), *step.get("decoders", ())]
-    if growth > _MOST_GROWTH:
-        raise TokenizerError(
-            f"{path.name} replaces a character by up to {growth:,}, at most {_MOST_GROWTH} "
-            "are allowed",
-            where=str(path),
-        )
 
 
 def guard(call: Callable[[], _T], failure: str, where: str | None = None) -> _T:
