@@ -105,6 +105,53 @@ def test_a_vocabulary_with_one_id_far_out(number: int, tmp_path: Path) -> None:
     assert peak_memory() - before < 64 << 20
 
 
+PIECES = {"a": 0, "b": 1, "Ġ": 2, "ab": 3, "é": 4}
+
+
+@pytest.mark.parametrize("merge", [["a", "Ġ"], ["Ġ", "é"], ["a", "b"], "a Ġ", [], 7, ["a", 7]])
+@pytest.mark.parametrize("key", ["continuing_subword_prefix", "\\u0063ontinuing_subword_prefix"])
+@pytest.mark.parametrize("prefix", ["B", "##", "a Ġ"])
+def test_merges_of_which_the_library_dies(
+    prefix: str, key: str, merge: Any, tmp_path: Path
+) -> None:
+    """It makes text that is not UTF-8 of them, and takes the process with it as it says so."""
+    described = {"model": {"type": "BPE", "PREFIX": prefix, "vocab": PIECES, "merges": [merge]}}
+    text = json.dumps(described).replace("PREFIX", key)
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(TokenizerError) as caught:
+        load_tokenizer(tmp_path)
+    check_message(caught.value, "whose second piece does not begin with")
+
+
+def test_merges_of_pieces_within_words_are_read(tmp_path: Path) -> None:
+    pieces = {"a": 0, "##b": 1, "ab": 2}
+    model = {"type": "BPE", "vocab": pieces, "merges": [["a", "##b"]]}
+    described = {"model": {**model, "continuing_subword_prefix": "##"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer is not None
+    assert tokenizer.encode("ab") == [2]
+
+
+def test_a_prefix_that_stands_twice(tmp_path: Path) -> None:
+    twice = '{"model": {"type": "BPE", "continuing_subword_prefix": "B", "vocab": {"a": 0}, '
+    twice += '"merges": [], "continuing_subword_prefix": ""}}'
+    (tmp_path / "tokenizer.json").write_text(twice)
+    with pytest.raises(TokenizerError) as caught:
+        load_tokenizer(tmp_path)
+    check_message(caught.value, "a name stands twice")
+
+
+@pytest.mark.parametrize("kind", ["BPE", "WordLevel"])
+def test_an_id_of_two_pieces(kind: str, tmp_path: Path) -> None:
+    model = {"type": kind, "vocab": {"a": 0, "b": 1, "Ġ": 1}, "unk_token": "a"}
+    model |= {"merges": []} if kind == "BPE" else {}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    with pytest.raises(TokenizerError) as caught:
+        load_tokenizer(tmp_path)
+    check_message(caught.value, "the id 1 in tokenizer.json belongs to 'b' and 'Ġ'")
+
+
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 BETWEEN = {"type": "Replace", "pattern": {"String": ""}, "content": "x"}
 AGAIN = [{"Sequence": {"id": "A", "type_id": 0}}] * 2
@@ -153,6 +200,8 @@ def test_a_tokenizer_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         ({"alpha_pattern": {"q_proj": "4"}}, "alpha_pattern must be an object"),
         ({"alpha_pattern": {"q_proj": HUGE}}, "alpha_pattern must be an object"),
         ({"alpha_pattern": 7}, "alpha_pattern must be an object"),
+        ({"a\x7fb\x1b[2J": 1}, "the adapter sets 'a\\x7fb\\x1b[2J' = 1"),
+        ({"x" * 9000: 1}, "which is not supported"),
     ],
 )
 def test_settings_of_an_adapter(change: dict[str, Any], said: str, tmp_path: Path) -> None:

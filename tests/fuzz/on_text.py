@@ -23,7 +23,7 @@ from tests.fuzz.mutators.trees import cut_parts, join_parts
 from tests.fuzz.target import Target, slot
 from tests.unit.text_samples import CHATML, CORPUS, TOOL, TOOLS, assistant, system, user
 
-_LIMITS = Limits(steps=1_000, output=20_000, seconds=5.0, size=20_000, memory=200_000)
+_LIMITS = Limits(steps=400, output=8_000, seconds=5.0, size=8_000, memory=80_000)
 _NOW = datetime(2026, 11, 24)
 _ATTACKS = Path(__file__).resolve().parents[1] / "attacks"
 _TALK = [system("Be brief."), user("Hi <s> é"), assistant("Hey"), user("and?")]
@@ -105,7 +105,8 @@ def _render(language: Any, data: bytes) -> None:
         clock=lambda: _NOW,
     )
     try:
-        template.render_text(TOOLS, tools=[TOOL])
+        # Calls of tools make Jinja's templates run eight times more, to see how they want them.
+        template.render_text(TOOLS if language == "go" else _TALK, tools=[TOOL])
     except TemplateError as error:  # many a sound template has no place for tools
         check_message(error, "")
     text = template.render_text(_TALK, add_generation_prompt=True)

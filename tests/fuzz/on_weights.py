@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle as python_pickle
+import pickletools
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import atheris
 import torch
+from torch._weights_only_unpickler import Unpickler
 
 from puna.adapter import read_adapter
 from puna.families import name_table
@@ -55,6 +58,9 @@ def index(folder: Path) -> Target:
 
 def pickle(folder: Path) -> Target:
     """PyTorch files: whatever they hold, plain tensors come of it, each within its storage."""
+    # These alone: to instrument the modules would take in all of torch.
+    atheris.instrument_func(Unpickler.load)
+    atheris.instrument_func(pickletools._genops)
     path = folder / "pytorch_model.bin"
     put = slot(path)
 

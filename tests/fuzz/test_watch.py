@@ -29,8 +29,8 @@ def kind(one: Callable[[bytes], object], folder: Path, **more: float) -> str | N
     return found.kind if found else None
 
 
-def refuse(what: str) -> None:
-    raise FormatError(what, remedy="get it again")
+def refuse(what: str, where: str | None = None) -> None:
+    raise FormatError(what, where=where, remedy="get it again")
 
 
 def in_silence(deed: Callable[[], object]) -> None:
@@ -57,6 +57,7 @@ def test_what_was_read_is_counted(tmp_path: Path) -> None:
 )
 def test_messages_that_no_user_may_see(what: str, tmp_path: Path) -> None:
     assert kind(lambda data: refuse(what), tmp_path) == "message"
+    assert kind(lambda data: refuse("no", where=what * 9), tmp_path) == "message"
 
 
 def test_other_errors_are_told_apart_by_kind_and_place(tmp_path: Path) -> None:

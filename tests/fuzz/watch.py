@@ -28,6 +28,7 @@ _FILES = (
     *("open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir", "os.rmdir"),
     *("os.symlink", "os.link", "os.chmod", "os.truncate", "os.utime", "shutil."),
 )
+_LONGEST = 2000  # characters of an error, paths and all
 _PARSED = "<unknown>"  # where ast.literal_eval says that it compiles; nothing of that is run
 _TEMPLATE = "<template>"  # what the sandbox calls the code it made, and runs, of a template
 _RAISED = ("__jinja_exception__",)  # all that Jinja's own code names which puts lines to errors
@@ -146,6 +147,8 @@ class Watch:
     def _may_touch(self, event: str, path: Any, args: tuple[Any, ...]) -> bool:
         if isinstance(path, int):
             return True  # a file that is open already
+        if path == _TEMPLATE and self.target.compiles:
+            return True  # Python itself looks there for the line of a syntax error
         path = os.path.realpath(os.fsdecode(path) if path is not None else ".")
         if path == str(self.folder) or path.startswith(f"{self.folder}{os.sep}"):
             return True
@@ -171,6 +174,7 @@ def _importing() -> bool:
 def _told(error: PunaError) -> Finding | None:
     try:
         check_message(error, "")
+        assert len(str(error)) < _LONGEST
     except AssertionError:
         return Finding("message", f"{type(error).__name__} {_place(error)}", repr(str(error)))
     return None

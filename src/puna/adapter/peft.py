@@ -144,7 +144,11 @@ def _check(config: Mapping[str, Any], folder: Path) -> None:
         raise wrong("alpha_pattern must be an object of numbers above zero")
     for key, value in config.items():
         if value and key not in _INERT and key not in _READ:
-            raise wrong(f"the adapter sets {key} = {value!r:.60}, which is not supported")
+            raise wrong(f"the adapter sets {_shown(key)} = {value!r:.60}, which is not supported")
+
+
+def _shown(key: str) -> str:
+    return key if key.isprintable() and len(key) <= 60 else f"{key!r:.60}"
 
 
 def _positive(value: Any) -> bool:

@@ -17,6 +17,7 @@ from puna.text import byte_level
 from puna.text.files import read_text
 from puna.text.growth import check_growth, described
 from puna.text.ids import MOST_IDS, check_text, short, unknown_id
+from puna.text.screen import check_source
 from puna.text.settings import CONFIG, AddedToken, Settings
 from puna.text.stream import ByteDetokenizer, Detokenizer, WindowDetokenizer
 
@@ -147,7 +148,7 @@ class JsonTokenizer:
         stray = self.special_ids.intersection(encoding.ids) - {self._unk}
         if stray:
             raise TokenizerError(
-                f"the tokenizer cannot take {self.piece(min(stray))!r} as ordinary text",
+                f"the tokenizer cannot take {self.piece(min(stray))!r:.120} as ordinary text",
                 remedy="remove it from the text, or allow special tokens in it",
             )
         return encoding
@@ -195,6 +196,7 @@ def load_json(path: Path, settings: Settings, files: tuple[Path, ...]) -> JsonTo
         TokenizerError: not a tokenizer.json, or it contradicts the files beside it.
     """
     source = read_text(path)
+    check_source(source, path.name, str(path))
     failure = f"{path.name} is not a tokenizer.json"
     library = guard(partial(tokenizers.Tokenizer.from_str, source), failure, str(path))
     # Cutting and filling are the caller's business; a published setting must not cut in silence.
@@ -229,6 +231,7 @@ def from_library(
         TokenizerError: the two contradict each other, or there is no vocabulary.
     """
     check_growth(library, name, where)
+    _check_ids(library, name, where)
     _add_tokens(library, settings, name, where)
     processor = library.post_processor
     library.post_processor = None
@@ -259,6 +262,18 @@ def from_library(
         _unk=roles.unk,
         _config=config,
     )
+
+
+def _check_ids(library: Any, name: str, where: str) -> None:
+    """Refuse ids that belong to two pieces: written again, one would take the other's place."""
+    owners: dict[int, str] = {}
+    for piece, token in library.get_vocab(with_added_tokens=False).items():
+        if (owner := owners.setdefault(token, piece)) != piece:
+            one, two = sorted((owner, piece))
+            raise TokenizerError(
+                f"the id {token} in {name} belongs to {short(repr(one))} and {short(repr(two))}",
+                where=where,
+            )
 
 
 class _Ordinary:
@@ -329,7 +344,8 @@ def _entry(token: AddedToken, known: Any) -> Any:
 
 def _two_ids(content: str, have: int | None, number: int, name: str, where: str) -> TokenizerError:
     return TokenizerError(
-        f"the token {content!r} has id {have} in {name} and id {number} in the files beside it",
+        f"the token {content!r:.120} has id {have} in {name} "
+        f"and id {number} in the files beside it",
         where=where,
     )
 

@@ -85,7 +85,7 @@ def tokenizer_from_gguf(
             remedy=f"the kinds that are: {_KNOWN}; or use the model's tokenizer.json",
         )
     if kind not in _CUT:
-        refuse(pre, f"a vocabulary of the kind {kind!r}", where)
+        refuse(pre, f"a vocabulary of the kind {kind!r:.60}", where)
     return build(metadata, fields.vocabulary(metadata, where), where, pre)
 
 

@@ -114,7 +114,7 @@ def _flag(config: Mapping[str, Any], key: str, where: str) -> bool | None:
 def _numbered(added: Mapping[str, Any], path: Path) -> Iterator[AddedToken]:
     for content, number in added.items():
         check_text(content, str(path))
-        yield AddedToken(content, _id(number, f"{path}, {content!r}"), special=False)
+        yield AddedToken(content, _id(number, f"{path}, {content!r:.120}"), special=False)
 
 
 def _id(number: Any, where: str) -> int:
@@ -130,7 +130,7 @@ def _decoder(config: Mapping[str, Any], where: str) -> Iterator[AddedToken]:
     if not isinstance(table, Mapping):
         raise TokenizerError("added_tokens_decoder must be an object", where=where)
     for number, entry in table.items():
-        place = f"{where}, added_tokens_decoder[{number!r}]"
+        place = f"{where}, added_tokens_decoder[{number!r:.40}]"
         if not isinstance(entry, Mapping):
             raise TokenizerError("an added token must be an object", where=place)
         content = _content(entry, place)

@@ -297,7 +297,7 @@ def _placed(model: Any, token: AddedToken, table: dict[str, AddedToken], path: P
     elif token.id in (None, have):
         return have
     raise TokenizerError(
-        f"the token {token.content!r} has {'no id' if have is None else f'id {have}'} "
+        f"the token {token.content!r:.120} has {'no id' if have is None else f'id {have}'} "
         f"in {path.name} and id {token.id} in the files beside it",
         where=str(path),
     )
