@@ -40,12 +40,18 @@ class PunaError(Exception):
         self.remedy = remedy or self.usual
 
     def __str__(self) -> str:
-        lines = [" ".join(self.what.split())]
+        lines = [_line(self.what)]
         if self.where:
-            lines.append(f"  at: {' '.join(self.where.split())}")
+            lines.append(f"  at: {_line(self.where)}")
         if self.remedy:
-            lines.append(f"  try: {' '.join(self.remedy.split())}")
+            lines.append(f"  try: {_line(self.remedy)}")
         return "\n".join(lines)
+
+
+def _line(text: str) -> str:
+    """Return a text in one line, without what a terminal would obey: names come from files."""
+    words = " ".join(text.split())
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words)
 
 
 class UsageError(PunaError):

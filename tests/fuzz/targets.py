@@ -42,5 +42,6 @@ TARGETS = {
     "tokenizer": Entry("tests.fuzz.on_text", "tokenizer", _TEXT),
     "sentencepiece": Entry("tests.fuzz.on_text", "sentencepiece_", _TEXT),
     "pickle": Entry("tests.fuzz.on_weights", "pickle", _WEIGHTS),
+    "seal": Entry("tests.fuzz.on_seals", "seal", ("puna.seal",)),
     "adapter": Entry("tests.fuzz.on_weights", "adapter", (*_WEIGHTS, "puna.adapter")),
 }

@@ -48,7 +48,11 @@ def test_json_and_back(sealed: Path) -> None:
 
 def mutations(value: Any) -> list[Any]:
     """Every way to spoil one place of a seal."""
+    deep: Any = []
+    for _ in range(500):
+        deep = [deep]
     wrong: list[Any] = [None, -1, 1e308, float("nan"), "x", [], {}, True, [None], {"a": None}]
+    wrong += [10**400, {"is": 3}, deep]
     found = []
     for path in _places(value):
         for other in wrong:

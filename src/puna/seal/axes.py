@@ -60,5 +60,4 @@ def _same(name: str, then: Any, now: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = value.get("is", "another") if isinstance(value, Mapping) else str(value)
-    return f"{text:.40}"
+    return str(value.get("is", "another") if isinstance(value, Mapping) else value)[:40]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from puna.errors import FormatError
 
 VERSION = 1
-_MOST = 1 << 16
+_MOST, _DEEPEST, _LARGEST = 1 << 16, 8, 1 << 62
 T = TypeVar("T")
 Message = Mapping[str, str]
 
@@ -127,7 +127,7 @@ def from_json(value: Any, where: str) -> Seal:
         dtype=read.text(fields.get("dtype"), "dtype"),
         prompts=prompts,
         digests=read.texts(fields.get("digests", {}), "digests"),
-        axes=read.table(fields.get("axes"), "axes"),
+        axes=read.axes(fields.get("axes")),
         stored=read.text(fields.get("stored"), "stored"),
         stop=None if stop is None else read.stop(stop),
         made_by=read.texts(fields.get("made_by", {}), "made_by"),
@@ -165,9 +165,25 @@ class _Reader:
         return value
 
     def number(self, value: Any, field: str) -> float:
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if type(value) is int and abs(value) < _LARGEST:
+            return float(value)
+        if type(value) is not float or not math.isfinite(value):
             raise self.wrong(field)
-        return float(value)
+        return value
+
+    def axes(self, value: Any) -> Mapping[str, Any]:
+        self.plain(value, depth=0)
+        return self.table(value, "axes")
+
+    def plain(self, value: Any, depth: int) -> None:
+        """See that a value is of numbers, texts and a few levels of lists and tables of them."""
+        if isinstance(value, dict | list) and depth < _DEEPEST and len(value) <= _MOST:
+            for part in value.values() if isinstance(value, dict) else value:
+                self.plain(part, depth + 1)
+        elif isinstance(value, int | float):
+            self.number(float(value) if isinstance(value, bool) else value, "axes")
+        elif value is not None:
+            self.text(value, "axes")
 
     def each(self, value: Any, field: str, read: Callable[[Any, str], T]) -> tuple[T, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > _MOST:
