@@ -12,8 +12,8 @@ and reads its peak of resident memory (VmHWM, reset after the imports). Linux on
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from bench.load_memory import peak
-from bench.plan_cases import CASES, FITTED, Case, config_of
+from bench.plan_cases import CASES, FITTED, SMALL, Case, config_of
 from puna.families import gguf_names, name_table, read_config
 from puna.model import Decoder, build
 from puna.plan import Device, Plan, Serve, Tune, make_plan
@@ -127,18 +127,28 @@ def child(name: str, path: Path, how: str) -> None:
     """Do what a case says in this process and print its growth and its peak, as JSON."""
     from puna.loading import load_parts
 
-    case = CASES[name]
+    case = (CASES | SMALL)[name]
     if how == "mapped":
         map_blocks()
     torch.zeros(1).sum()  # starts torch's threads
     Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports does not count
     before = peak()
     parts = load_parts(path, dtype=case.dtype, device="cpu")
+    hold(parts.model)
     if isinstance(case.use, Serve):
         serve(parts.model, parts.spec, case.use)
     else:
         tune(parts.model, parts.spec, case.use)
     print(json.dumps([peak() - before, peak()]))
+
+
+def hold(model: Decoder) -> None:
+    """Keep the weights in memory: a kernel that takes cold pages away would flatter the peak."""
+    library = ctypes.CDLL(None)
+    for parameter in model.parameters():
+        address, size = ctypes.c_void_p(parameter.data_ptr()), ctypes.c_size_t(parameter.nbytes)
+        if library.mlock(address, size):
+            raise RuntimeError("weights cannot be locked in memory; raise ulimit -l")
 
 
 def serve(model: Decoder, spec: ModelSpec, use: Serve) -> None:
@@ -177,10 +187,11 @@ def run(names: Iterable[str], parent: Path | None = None, how: str = "mapped") -
     """Plan and measure the cases, and remove their checkpoints."""
     rows = []
     for name in names:
+        case = (CASES | SMALL)[name]
         folder = Path(tempfile.mkdtemp(prefix="puna-plan-", dir=parent))
         try:
-            path = make(folder, CASES[name])
-            plan = predict(path, CASES[name])
+            path = make(folder, case)
+            plan = predict(path, case)
             grown, total = measure(path, name, how)
         finally:
             shutil.rmtree(folder)
@@ -203,6 +214,42 @@ def show(rows: list[Row]) -> None:
         )
 
 
+def markdown(rows: list[Row]) -> str:
+    """Return the page."""
+    worst = max(rows, key=lambda row: abs(row.error))
+    mean = sum(abs(row.error) for row in rows) / len(rows)
+    others = [abs(row.error) for row in rows if row.case not in FITTED]
+    lines = [
+        "# The plan's error",
+        "",
+        "Each case is a random checkpoint, planned from its headers alone; then a process of its",
+        "own opened it and filled the cache to the end of the context, or took two optimizer",
+        "steps. Figures are MB (10⁶ bytes) of resident memory: predicted and measured growth",
+        "after the imports, the error of that, and the error of the whole process. Blocks of a",
+        "MiB or more are mapped one by one, as Puna has it where memory is short; the weights are",
+        "locked in memory, since a kernel that takes cold pages away would flatter the peak.",
+        "",
+        f"Mean error {mean:.1%}, largest {worst.error:+.1%} ({worst.case}); over the cases that no",
+        f"figure was chosen by (all without a star) {sum(others) / max(1, len(others)):.1%} in the",
+        f"mean and {max(others, default=0):.1%} at most.",
+        "",
+        "| Case | predicted | measured | error | of the whole process |",
+        "|---|--:|--:|--:|--:|",
+        *(_line(row) for row in rows),
+        "",
+        "Made by `python -m bench.plan --markdown docs/plan_error.md` with torch "
+        f"{torch.__version__} and {torch.get_num_threads()} threads.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _line(row: Row) -> str:
+    star = " \\*" if row.case in FITTED else ""
+    figures = f"{row.predicted / 1e6:.0f} | {row.measured / 1e6:.0f} | {row.error:+.1%}"
+    return f"| {row.case}{star} | {figures} | {row.error_total:+.1%} |"
+
+
 def main() -> None:
     """Run the cases asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -216,6 +263,8 @@ def main() -> None:
         child(asked.child[0], Path(asked.child[1]), asked.child[2])
         return
     rows = run(asked.cases, how=asked.blocks)
+    if asked.markdown:
+        asked.markdown.write_text(markdown(rows), encoding="utf-8")
     if asked.json:
         print(json.dumps([{**asdict(row), "error": row.error} for row in rows], indent=2))
 

@@ -19,9 +19,11 @@ from puna.seal import (
     SEAL_KEY,
     Seal,
     Seals,
+    axes_of,
     check_text,
     digests_of,
     digests_of_gguf,
+    main_format,
     read_gguf_seal,
     read_seal,
 )
@@ -47,9 +49,10 @@ class Parts:
     """An opened model, piece by piece.
 
     `adapter` is the slot of the adapter it was opened with, `gguf` the header of the file where it
-    is one; `stored` is the number format that most of its weights are kept in there, such as
-    `bfloat16` or `Q4_0`. `tuned` is the folder of the adapter, `ignored` the config keys that were
-    passed over, `seals` are those of model and adapter; `notes` is what the user should know.
+    is one; `stored` is the number format that its weights are kept in there, such as `bfloat16`, or
+    `Q4_0`, the coarsest of several. `tuned` is the folder of the adapter, `ignored` the config keys
+    that were passed over, `seals` are those of model and adapter; `notes` is what the user should
+    know.
     """
 
     source: Source
@@ -67,6 +70,17 @@ class Parts:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a model before a weight is read, and how it is about to be opened."""
+
+    description: Description
+    text: TextParts
+    dtype: str
+    device: str
+    ignored: tuple[str, ...]
+
+
 def load_parts(
     model: str | Path | Source,
     *,
@@ -78,6 +92,7 @@ def load_parts(
     on_pull: Callable[[int, int, str], None] | None = None,
     on_check: Callable[[int, int], None] | None = None,
     template: str | Path | None = None,
+    before: Callable[[Known], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Parts:
     """Open a model by whatever `puna.source.resolve` knows it by, weights included.
@@ -96,6 +111,7 @@ def load_parts(
         pull: whether to pull what is not on this disk.
         on_pull: called with (bytes done, bytes in all, file) of a pull.
         on_check: called with (bytes done, bytes in all) as digests are checked.
+        before: called with what is known before a weight is read; it may refuse.
         progress: called with (bytes done, bytes in all) as weights are read.
 
     Raises:
@@ -114,20 +130,25 @@ def load_parts(
     config, spec, gguf = opened.config, opened.spec, opened.gguf
     beside, notes = _find_adapter(adapter, source, ignored, pull)
     tuned = None if beside is None else beside.path
-    seals = _read_seals(opened, tuned, own_template=template is None, check=SEAL_KEY not in ignored)
     weights = source.weights or source.path
     checkpoint = open_checkpoint(weights) if gguf is None else open_gguf(gguf)
     own = checkpoint_dtype(checkpoint)
     kind = _dtype(own if dtype == "auto" else dtype)
     place = _device(device)
+    text = read_text(source, config, gguf, template=template, adapter=tuned)
+    check = SEAL_KEY not in ignored
+    model_seal = _model_seal(opened, text, check=check)
+    tuned_seal = None if tuned is None else _adapter_seal(tuned, check=check)
+    seals = Seals(model_seal, tuned_seal, own_template=template is None)
+    if before is not None:
+        before(Known(opened, text, str(kind).removeprefix("torch."), place, ignored))
     table = name_table(spec)
     decoder = build(spec, dtype=kind)
     names = table if gguf is None else gguf_names(spec)
     load_into(decoder, checkpoint, names, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
     slot = None if tuned is None else read_adapter(tuned, decoder, table)
-    text = read_text(source, config, gguf, template=template, adapter=tuned)
-    stored = own if gguf is None else next(iter(count_types(gguf)))
+    stored = own if gguf is None else main_format(count_types(gguf))
     return Parts(
         source, config, spec, table, decoder, text, slot, stored, gguf, tuned, ignored, seals, notes
     )
@@ -153,21 +174,17 @@ def _find_adapter(
     return source, (remark,) if remark else ()
 
 
-def _read_seals(
-    opened: Description, tuned: Path | None, *, own_template: bool, check: bool
-) -> Seals:
-    """Return the seals there are, the digests of text and config held against them."""
+def _model_seal(opened: Description, text: TextParts, *, check: bool) -> Seal | None:
+    """Return the seal of a model; what it says of text and architecture is held against it."""
     path, gguf = opened.source.path, opened.gguf
-    if gguf is not None:
-        model = read_gguf_seal(gguf.metadata, str(path))
-        if model is not None and check:
-            check_text(model, digests_of_gguf(gguf.metadata), str(path))
-    else:
-        model = _folder_seal(path, check)
-    return Seals(model, None if tuned is None else _folder_seal(tuned, check), own_template)
+    seal = read_seal(path) if gguf is None else read_gguf_seal(gguf.metadata, str(path))
+    if seal is not None and check:
+        now = digests_of(path, weights=False) if gguf is None else digests_of_gguf(gguf.metadata)
+        check_text(seal, now, str(path), axes_of(opened.spec, text.specials))
+    return seal
 
 
-def _folder_seal(folder: Path, check: bool) -> Seal | None:
+def _adapter_seal(folder: Path, *, check: bool) -> Seal | None:
     seal = read_seal(folder)
     if seal is not None and check:
         check_text(seal, digests_of(folder, weights=False), str(folder))

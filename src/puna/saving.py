@@ -93,13 +93,24 @@ def seal_adapter(parts: Parts, folder: Path, slot: int, *, stop: Stop | None) ->
     return tuple(f"{check.name}: {check.said}" for check in found.remarks)
 
 
+def check_sealed(parts: Parts) -> None:
+    """See that an opened model, and its adapter, do what they were sealed to do.
+
+    Raises:
+        SealError: they do not; not where that is among the keys to ignore.
+    """
+    if SEAL_KEY not in parts.ignored:
+        verify(parts, parts.seals, name=parts.source.name).insist()
+
+
 def seal_parts(parts: Parts) -> Seal:
     """Return the seal of an opened model as it is, with the adapter it was opened with.
 
     Raises:
-        SealError: it cannot be sealed.
+        SealError: it is not what it was sealed to be, or cannot be sealed.
     """
-    tuned = parts.seals.adapter or parts.seals.model
+    check_sealed(parts)
+    tuned = parts.seals.model if parts.adapter is None else parts.seals.adapter
     stop = None if tuned is None else tuned.stop
     return seal_of(parts, name=parts.source.name, stop=stop)
 

@@ -92,6 +92,15 @@ def one_changed_bit(folder: Path) -> None:
     _rewrite(folder, flip)
 
 
+def no_numbers(folder: Path) -> None:
+    """One matrix holds what is no number."""
+
+    def spoil(name: str, tensor: Tensor) -> Tensor:
+        return tensor.fill_(float("nan")) if name.endswith("1.mlp.up_proj.weight") else tensor
+
+    _rewrite(folder, spoil)
+
+
 def inert_adapter(folder: Path) -> None:
     """Its second matrices are zero, as before the first step."""
     path = folder / "adapter_model.safetensors"

@@ -11,7 +11,9 @@ import pytest
 
 import puna
 from puna.errors import SealError, UsageError
-from puna.jobs import verify_model
+from puna.jobs import merge_adapter, verify_model
+from puna.loading import load_parts
+from puna.package import export_gguf, export_safetensors
 from puna.seal import Check
 from tests.seal import plant
 from tests.seal.conftest import run
@@ -40,7 +42,7 @@ def test_what_was_saved_agrees(sealed: Path) -> None:
         (plant.another_template, "chat_template.jinja changed"),
         (plant.another_tokenizer, "tokenizer.json changed"),
         (plant.doubled_bos, "chat_template.jinja changed"),
-        (plant.wrong_norm_epsilon, "config.json changed"),
+        (plant.wrong_norm_epsilon, "final_norm.eps: 1e-06, was 1e-05"),
     ],
 )
 def test_a_load_refuses_other_text_and_config(
@@ -99,9 +101,13 @@ def test_the_architecture_shows_a_wrong_epsilon(sealed: Path, tmp_path: Path) ->
     assert check.verdict == "differs"
     assert "final_norm.eps: 1e-06, was 1e-05" in check.figures["differences"]
     # In float32 the answers alone show it, small as it is.
-    wide = look(verify_model(folder, device="cpu", dtype="float32").checks, "answers")
-    close = look(verify_model(sealed, device="cpu", dtype="float32").checks, "answers")
-    assert wide.figures["kl"] != close.figures["kl"]
+    wide = tmp_path / "wide"
+    puna.load("cria", dtype="float32", device="cpu").save(wide)
+    assert look(verify_model(wide, device="cpu").checks, "answers").figures["kl"] < 1e-9
+    plant.wrong_norm_epsilon(wide)
+    answers = look(verify_model(wide, device="cpu").checks, "answers")
+    assert answers.verdict == "drifts"
+    assert answers.figures["kl"] > 1e-6
 
 
 def test_digests_show_what_no_prompt_can(sealed: Path, tmp_path: Path) -> None:
@@ -148,12 +154,44 @@ def test_an_adapter_for_another_base(sealed: Path, adapter: Path, tmp_path: Path
     assert look(found.checks, "base itself").verdict == "agrees"
 
 
+@pytest.mark.parametrize("fault", [plant.permuted_rotary_order, plant.transposed_weight])
+def test_what_differs_gets_no_fresh_seal(fault: plant.Fault, sealed: Path, tmp_path: Path) -> None:
+    """Not by saving, not by exporting, not by tuning: each runs the golden prompts first."""
+    folder = spoiled(sealed, tmp_path / "m", fault)
+    parts = load_parts(folder, device="cpu")
+    for write in (
+        lambda: puna.load(folder, device="cpu").save(tmp_path / "again"),
+        lambda: export_gguf(parts, tmp_path / "m.gguf", "bf16"),
+        lambda: export_safetensors(parts, tmp_path / "again"),
+        lambda: run(folder, tmp_path),
+    ):
+        with pytest.raises(SealError, match="is not what was sealed; answers: KL"):
+            write()
+    assert not (tmp_path / "again").exists()
+    assert not (tmp_path / "m.gguf").exists()
+    assert not (tmp_path / "adapter").exists()
+    puna.load(folder, device="cpu", ignore_keys=("seal",)).save(tmp_path / "again")
+
+
+def test_a_merge_refuses_another_base_and_an_inert_adapter(
+    sealed: Path, adapter: Path, tmp_path: Path
+) -> None:
+    other = run(sealed, tmp_path, learning_rate=3e-3, seed=1) / "adapter"
+    puna.load(sealed, adapter=other, device="cpu").save(tmp_path / "cria")
+    with pytest.raises(SealError, match="base: KL"):
+        merge_adapter(tmp_path / "cria", adapter, tmp_path / "merged", device="cpu")
+    inert = spoiled(adapter, tmp_path / "a", plant.inert_adapter)
+    with pytest.raises(SealError, match="inert"):
+        merge_adapter(sealed, inert, tmp_path / "merged", device="cpu")
+    assert not (tmp_path / "merged").exists()
+
+
 def test_an_inert_adapter(sealed: Path, adapter: Path, tmp_path: Path) -> None:
     folder = spoiled(adapter, tmp_path / "a", plant.inert_adapter)
     found = verify_model(sealed, adapter=folder, device="cpu")
     check = look(found.checks, "adapter")
     assert check.verdict == "differs"
-    assert check.figures["kl_worst"] < 1e-8
+    assert check.figures["kl_worst"] == 0.0
     assert "inert" in check.said
     assert look(found.checks, "answers with it").figures["kl"] > 1e-3
 

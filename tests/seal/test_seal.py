@@ -27,6 +27,7 @@ from puna.package import GGUF_TYPES, export_gguf
 from puna.seal import FILE, from_json
 from tests.attacks.checks import check_message
 from tests.seal import plant
+from tests.seal.conftest import run
 from tests.unit.tiny import save_tiny
 
 
@@ -43,7 +44,8 @@ def test_json_and_back(sealed: Path) -> None:
     assert json.loads(json.dumps(seal.to_json())) == body
     assert len(seal.prompts) == 10
     assert seal.dtype == seal.stored == "bfloat16"
-    assert set(seal.digests) >= {"config.json", "tokenizer.json", "model.safetensors"}
+    assert set(seal.digests) >= {"chat_template.jinja", "tokenizer.json", "model.safetensors"}
+    assert seal.axes["special_ids"] == {"bos": 1, "eos": [2]}
 
 
 def mutations(value: Any) -> list[Any]:
@@ -96,13 +98,109 @@ def test_bytes_that_are_no_seal(sealed: Path, tmp_path: Path, body: bytes) -> No
         load_parts(tmp_path, device="cpu")
 
 
-def test_ids_beyond_the_vocabulary_differ_and_do_not_crash(sealed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["ids", "rows"])
+def test_ids_beyond_the_vocabulary_differ_and_do_not_crash(
+    place: str, sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(sealed, tmp_path / "m")
     body = json.loads((tmp_path / "m" / FILE).read_text())
-    body["prompts"][0]["ids"][0] = 1 << 20
+    prompt = body["prompts"][0]
+    (prompt if place == "ids" else prompt["rows"][0])["ids"][0] = 1 << 20
     (tmp_path / "m" / FILE).write_text(json.dumps(body))
-    with pytest.raises(SealError, match="vocabulary"):
-        verify_model(tmp_path / "m", device="cpu")
+    with pytest.raises(SystemExit):
+        main(["verify", str(tmp_path / "m"), "--device", "cpu", "--json"])
+    assert json.loads(capsys.readouterr().out)["verdict"] == "differs"
+
+
+def test_weights_that_are_no_numbers_differ_in_json_too(
+    sealed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(sealed, tmp_path / "m")
+    plant.no_numbers(tmp_path / "m")
+    with pytest.raises(SystemExit):
+        main(["verify", str(tmp_path / "m"), "--device", "cpu", "--json"])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    answers = next(check for check in checks if check["name"] == "answers")
+    assert (answers["verdict"], answers["figures"]["kl"]) == ("differs", None)
+
+
+def test_a_seal_of_more_than_any_has_is_refused(sealed: Path) -> None:
+    body = json.loads((sealed / FILE).read_text())
+    many = [{**body["prompts"][0], "name": f"p{number}"} for number in range(33)]
+    long = [{**body["prompts"][0], "ids": [1] * 257}]
+    for prompts in (many, long, [body["prompts"][0]] * 2, []):
+        with pytest.raises(FormatError, match="damaged"):
+            from_json({**body, "prompts": prompts}, "x")
+    with pytest.raises(FormatError, match="damaged at 'name'"):
+        from_json({**body, "name": "a\x1b[31m"}, "x")
+    with pytest.raises(FormatError, match="damaged at 'stored'"):
+        from_json({**body, "stored": "q1"}, "x")
+
+
+def test_what_changes_nothing_is_no_fault(sealed: Path, tmp_path: Path) -> None:
+    """Another way to write a config, sampling defaults, files that nobody reads."""
+    folder = tmp_path / "m"
+    shutil.copytree(sealed, folder)
+    config = folder / "config.json"
+    config.write_bytes(config.read_bytes().replace(b"\n", b"\r\n"))
+    special = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps({**special, "temperature": 0.7}))
+    (folder / "training_args.bin").write_bytes(b"x")
+    assert verify_model(folder, device="cpu").verdict == "agrees"
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 77}))
+    with pytest.raises(SealError, match=r"special_ids\.eos"):
+        load_parts(folder, device="cpu")
+
+
+def test_an_adapter_of_a_coarse_base_works_on_the_fine_one(sealed: Path, tmp_path: Path) -> None:
+    coarse = tmp_path / "cria.gguf"
+    export_gguf(load_parts(sealed, device="cpu"), coarse, "q4_0")
+    adapter = run(coarse, tmp_path) / "adapter"
+    assert verify_model(coarse, adapter=adapter, device="cpu").verdict == "agrees"
+    assert verify_model(sealed, adapter=adapter, device="cpu").verdict == "agrees"
+    assert verify_model(sealed, against=coarse, device="cpu").verdict == "agrees"
+
+
+def test_against_counts_adapters_on_both_sides(sealed: Path, adapter: Path, tmp_path: Path) -> None:
+    merged = tmp_path / "merged"
+    merge_adapter(sealed, adapter, merged, device="cpu")
+    assert verify_model(sealed, adapter=adapter, against=merged, device="cpu").verdict == "agrees"
+    bare = verify_model(sealed, adapter=adapter, against=sealed, device="cpu")
+    assert bare.verdict != "agrees"
+    config = adapter / "adapter_config.json"
+    named = tmp_path / "named"
+    shutil.copytree(adapter, named)
+    body = {**json.loads(config.read_text()), "base_model_name_or_path": str(sealed)}
+    (named / "adapter_config.json").write_text(json.dumps(body))
+    assert verify_model(merged, against=named, device="cpu").verdict == "agrees"
+
+
+def test_an_unsealed_adapter_brings_its_own_template(
+    sealed: Path, adapter: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(adapter, tmp_path / "a")
+    (tmp_path / "a" / FILE).unlink()
+    plant.another_template(tmp_path / "a")
+    found = verify_model(sealed, adapter=tmp_path / "a", device="cpu")
+    assert found.verdict == "agrees"
+
+
+def test_an_adapter_is_sealed_anew(sealed: Path, adapter: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    shutil.copytree(adapter, folder)
+    plant.another_template(folder)
+    with pytest.raises(SealError, match="chat_template"):
+        load_parts(sealed, adapter=folder, device="cpu")
+    assert record_seal(sealed, adapter=folder, device="cpu") == folder
+    found = verify_model(sealed, adapter=folder, device="cpu")
+    assert found.verdict == "agrees"
+    assert "stop token" not in {check.name for check in found.checks}
+
+
+def test_a_model_of_another_size_differs_and_does_not_crash(sealed: Path, tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m")
+    for one, two in ((sealed, tmp_path / "m"), (tmp_path / "m", sealed)):
+        assert verify_model(one, against=two, device="cpu").verdict == "differs"
 
 
 def test_a_merged_model_is_held_against_base_and_adapter(

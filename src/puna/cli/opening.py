@@ -37,16 +37,22 @@ class Opening:
     device: str = "auto"
     "cpu, cuda or auto."
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = ()
-    "A config key to pass over although it is unknown; may be repeated."
+    "A config key to pass over, or memory to insist where a plan says no; may be repeated."
 
     template: str | None = None
     "A published chat format by name, such as vicuna, or a .jinja or .gotmpl file."
+    context: int | None = None
+    "Tokens of the longest sequence. Without it: the model's context, or what of it fits in memory."
+    batch: int | None = None
+    "Sequences at once, more wait. Without it: as many as memory has room for, at most 64."
 
     def open(self, model: str) -> LanguageModel:
         """Open a model, with a bar where it takes long enough to be seen."""
-        from puna.generate import LanguageModel
+        from puna.generate import LanguageModel, Limits
         from puna.loading import load_parts
+        from puna.plan.check import serving
 
+        limits = Limits(self.context, self.batch)
         with bars() as bar:
             parts = load_parts(
                 model,
@@ -58,11 +64,12 @@ class Opening:
                 on_pull=with_file(bar("pulling", "B")),
                 on_check=bar("checking", "B"),
                 template=self.template,
+                before=serving(self.context, self.batch),
                 progress=bar("loading", "B"),
             )
         for remark in parts.notes:
             note(remark)
-        return LanguageModel(parts)
+        return LanguageModel(parts, limits)
 
 
 @Parameter(name="*")

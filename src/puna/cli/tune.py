@@ -105,6 +105,8 @@ def tune_command(
         base = open_base(
             model,
             data,
+            lora=lora,
+            settings=settings,
             dtype=dtype,
             device=device,
             ignore_keys=ignore_key,

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from puna.cli.show import bars, note, out, print_json
+from puna.errors import UsageError
 
 if TYPE_CHECKING:
     from puna.seal import Verification
@@ -36,14 +37,14 @@ def verify_command(
     Parameters
     ----------
     model
-        A folder with a checkpoint, a GGUF file, or a built-in name; an adapter's folder is looked at
-        with the base that it names.
+        A folder with a checkpoint, a GGUF file, or a built-in name; an adapter's folder is looked
+        at with the base that it names.
     adapter
         A LoRA folder in PEFT's layout, or the id of one, to be used with the model.
     against
         Another model to hold it against, in place of its seal.
     record
-        Seal the folder as it is now, whatever its seal says.
+        Seal the folder, or that of the adapter, as it is now, whatever its seal says.
     dtype
         What weights are kept in.
     device
@@ -58,9 +59,15 @@ def verify_command(
     from puna.jobs import record_seal, verify_model
 
     if record:
+        if against or template or dtype != "auto":
+            raise UsageError("--record seals what lies there, without another option for it")
         with bars() as bar:
             folder = record_seal(
-                model, device=device, ignore_keys=ignore_key, progress=bar("loading", "B")
+                model,
+                adapter=adapter,
+                device=device,
+                ignore_keys=ignore_key,
+                progress=bar("loading", "B"),
             )
         if not json:
             note(f"sealed: {folder}")

@@ -30,6 +30,7 @@ class Engine:
         max_batch_tokens: tokens of one step; longer prompts are computed in chunks.
         cache_tokens: the most tokens whose keys and values are kept; by default 4 GiB worth,
             and never less than one full context.
+        context: the longest sequence, where that is to be less than the model's context.
     """
 
     def __init__(
@@ -40,13 +41,15 @@ class Engine:
         max_sequences: int = 64,
         max_batch_tokens: int = 2048,
         cache_tokens: int | None = None,
+        context: int | None = None,
     ) -> None:
         if min(max_sequences, max_batch_tokens) < 1:
             raise UsageError("an engine needs room for one sequence and one token at least")
         self._model = model
         self._spec = spec
+        self._context = min(context or spec.context, spec.context)
         size = kv_bytes_per_token(spec, bytes_per_value=model.dtype.itemsize)
-        tokens = cache_tokens or max(spec.context, _CACHE_BYTES // size)
+        tokens = cache_tokens or max(self._context, _CACHE_BYTES // size)
         self._pool = PagePool(
             spec, limit=-(-tokens // PAGE), dtype=model.dtype, device=model.device
         )
@@ -69,7 +72,7 @@ class Engine:
                 seed that is no whole number.
         """
         self._check(request)
-        sequence = Running.of(request, self._spec.context)
+        sequence = Running.of(request, self._context)
         self._sequences[request.id] = sequence
         self._scheduler.waiting.append(sequence)
 
@@ -167,7 +170,7 @@ class Engine:
         return Event(sequence.request.id, new, sequence.complete(finish, error))
 
     def _check(self, request: Request) -> None:
-        ids, context = request.prompt_ids, self._spec.context
+        ids, context = request.prompt_ids, self._context
         if request.id in self._sequences:
             raise UsageError(f"a request {request.id!r:.60} is running already")
         if not ids:

@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from puna.adapter import merge
 from puna.engine import Completion, Engine, Request
 from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
-from puna.generate.options import Generation, Options, Score, options_of
+from puna.generate.options import Generation, Limits, Options, Score, options_of
 from puna.generate.score import Pair, score_pairs, shared_start
 from puna.loading import Parts
-from puna.saving import save_parts, seal_parts
 from puna.model import Rows, hidden_states
+from puna.plan.check import cache_limit
+from puna.saving import save_parts, seal_parts
 from puna.spec import ModelSpec
 from puna.text import (
     ChatTemplate,
@@ -29,6 +30,9 @@ from puna.text import (
     Tokenizer,
     format_names,
 )
+
+# Requests that run at once unless another number is stated; others wait.
+_SEQUENCES = 64
 
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
@@ -55,8 +59,9 @@ class LanguageModel:
     True
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, limits: Limits | None = None) -> None:
         self._parts = parts
+        self._limits = limits or Limits()
         self._slot = parts.adapter
         self._numbers = count(1)
         self._ended: dict[str, Completion] = {}  # by request, until its own caller takes it
@@ -83,8 +88,24 @@ class LanguageModel:
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine that generates, made on first use."""
-        return Engine(self._parts.model, self.spec)
+        """The engine that generates, made on first use; its cache is what memory has room for."""
+        model, limits = self._parts.model, self._limits
+        sequences = limits.batch or _SEQUENCES
+        tokens = cache_limit(
+            self.spec,
+            dtype=model.dtype,
+            device=str(model.device),
+            context=limits.context,
+            batch=limits.batch,
+            sequences=sequences,
+        )
+        return Engine(
+            model,
+            self.spec,
+            max_sequences=sequences,
+            cache_tokens=tokens,
+            context=limits.context,
+        )
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """Return the ids of a prompt, with the special tokens its tokenizer adds to text.

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from puna.generate.model import LanguageModel
+from puna.generate.options import Limits
 from puna.loading import DType, load_parts
+from puna.plan.check import serving
 
 
 def load(
@@ -18,6 +20,8 @@ def load(
     ignore_keys: Sequence[str] = (),
     pull: bool = False,
     template: str | Path | None = None,
+    context: int | None = None,
+    batch: int | None = None,
 ) -> LanguageModel:
     """Open a model: a built-in name, a folder, a GGUF file, or one that was pulled from a hub.
 
@@ -29,12 +33,17 @@ def load(
         adapter: a LoRA folder in PEFT's layout, or the id of one.
         dtype: `auto` is the checkpoint's own, and bfloat16 for quantized weights (GGUF).
         device: `auto` is CUDA where there is some.
-        ignore_keys: config keys to pass over although they are unknown.
+        ignore_keys: config keys to pass over although they are unknown; `memory` passes over that
+            the model is planned not to fit.
         pull: whether to pull what is not on this disk.
         template: a published chat format by name, such as `vicuna`, or a .jinja or .gotmpl file,
             in place of the folder's own.
+        context: the longest sequence to make room for, in tokens; by default the model's context,
+            or what of it fits in memory.
+        batch: sequences to make room for at once; more wait.
 
     Raises:
+        FitError: it would not fit in memory; no weight was read.
         PunaError: the branch of the tree that says which part is at fault.
 
     >>> import puna
@@ -42,6 +51,7 @@ def load(
     >>> lm.chat([{"role": "user", "content": "What is a baby llama called?"}], max_tokens=24).finish
     'stop'
     """
+    limits = Limits(context, batch)
     parts = load_parts(
         model,
         adapter=adapter,
@@ -50,5 +60,6 @@ def load(
         ignore_keys=ignore_keys,
         pull=pull,
         template=template,
+        before=serving(context, batch),
     )
-    return LanguageModel(parts)
+    return LanguageModel(parts, limits)

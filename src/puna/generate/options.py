@@ -31,6 +31,22 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much an engine takes on: the longest sequence in tokens, and sequences at once.
+
+    What is None follows from the model and from the memory that is free.
+    """
+
+    context: int | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, size in (("context", self.context), ("batch", self.batch)):
+            if size is not None and (type(size) is not int or size < 1):
+                raise UsageError(f"{name} must be a whole number above 0, not {size!r:.40}")
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How to generate; the same fields for prompts and for chat.
 

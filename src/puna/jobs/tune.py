@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,9 +20,12 @@ from puna.adapter import attach, write_adapter
 from puna.data import Encoded, encode_all, fingerprint, read_examples
 from puna.errors import UsageError
 from puna.formats import check_writable, write_atomic
-from puna.loading import DType, Parts, load_parts
+from puna.loading import DType, Known, Parts, load_parts
 from puna.model import Rows
-from puna.saving import seal_adapter
+from puna.plan import Tune as TuneUse
+from puna.plan import Use
+from puna.plan.check import check_fits
+from puna.saving import check_sealed, seal_adapter
 from puna.seal import Stop, break_seal, measure_stop
 from puna.text import save_template, save_tokenizer
 from puna.tune import Settings, Step, has_checkpoint, train
@@ -74,6 +77,8 @@ def open_base(
     model: str | Path,
     data: Path,
     *,
+    lora: Lora | None = None,
+    settings: Settings | None = None,
     dtype: DType = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
@@ -81,32 +86,51 @@ def open_base(
     on_load: Callable[[int, int], None] | None = None,
     on_encode: Callable[[int, int], None] | None = None,
 ) -> Opened:
-    """Read the data, then the model, then encode the one for the other.
+    """Read the data, encode it for the model, plan the run, then read the model's weights.
 
     Raises:
+        FitError: a run of this shape would not fit in memory; no weight was read.
         PunaError: what is wrong with either, before anything is written.
     """
     rows = read_examples(data)
+    examples: list[Encoded] = []
+
+    def before(known: Known) -> None:
+        spec, text = known.description.spec, known.text
+        examples.extend(
+            encode_all(
+                rows,
+                tokenizer=text.tokenizer,
+                template=text.template,
+                context=spec.context,
+                on_progress=on_encode,
+            )
+        )
+        use = _use(examples, lora or Lora(), settings or Settings())
+        check_fits(known, lambda _: use)
+
     parts = load_parts(
         model,
         dtype=dtype,
         device=device,
         ignore_keys=ignore_keys,
         template=template,
+        before=before,
         progress=on_load,
     )
-    examples = encode_all(
-        rows,
-        tokenizer=parts.text.tokenizer,
-        template=parts.text.template,
-        context=parts.spec.context,
-        on_progress=on_encode,
-    )
+    check_sealed(parts)
     tokens = sum(len(row.ids) for row in examples)
     learned = sum(int(row.learn[1:].sum()) for row in examples)
     stops = torch.tensor(sorted(parts.text.stop_ids), dtype=torch.int32)
     ending = sum(bool(torch.isin(row.ids[row.learn], stops).any()) for row in examples)
     return Opened(parts.source.name, parts, examples, tokens, learned, ending)
+
+
+def _use(examples: Sequence[Encoded], lora: Lora, settings: Settings) -> Use:
+    """Return what a run comes to at its fullest: a micro-batch of the longest examples."""
+    longest = max((len(example.ids) for example in examples), default=1)
+    at_once = min(settings.micro_tokens, settings.batch_size * longest)
+    return TuneUse("lora", max(1, longest), max(1, at_once), lora.rank, lora.targets)
 
 
 def check_out(out: Path, *, resume: bool) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from puna.errors import SealError, SourceError, UsageError
 from puna.loading import DType, Parts, load_parts
-from puna.saving import seal_parts
 from puna.seal import (
     SEAL_KEY,
     Check,
     Seal,
-    Seals,
     Verification,
     check_digests,
+    compare,
     digests_of,
     digests_of_gguf,
     put_seal,
+    seal_of,
     verify,
 )
 from puna.source import read_json, resolve
@@ -49,21 +50,19 @@ def verify_model(
         SealError: there is no seal.
         PunaError: as `load_parts`.
     """
-    if adapter is None and _is_adapter(model):
-        model, adapter = _base_of(model), model
     other = None if against is None else _seal_now(against, device, ignore_keys, progress)
-    parts = load_parts(
+    parts = _open(
         model,
-        adapter=adapter,
+        adapter,
         dtype=dtype,
         device=device,
-        ignore_keys=(*ignore_keys, SEAL_KEY),
+        ignore_keys=ignore_keys,
         template=template,
         progress=progress,
     )
     name = str(model if adapter is None else adapter)
     if other is not None:
-        return verify(parts, Seals(other, own_template=template is None), name=name)
+        return compare(parts, other, name=name, chats=template is None)
     if parts.seals.model is None and parts.seals.adapter is None:
         raise SealError(
             f"{name} has no seal",
@@ -78,27 +77,53 @@ def verify_model(
 def record_seal(
     model: str | Path,
     *,
+    adapter: str | Path | None = None,
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> Path:
-    """Seal the folder of a model as it is now, and return the folder.
+    """Seal the folder of a model, or of the adapter, as it is now, and return the folder.
+
+    How surely answers end is left out: it was measured on what was there before.
 
     Raises:
         UsageError: no folder of the user's own.
         SealError: the model cannot be sealed.
         StorageError: the disk did not take it.
     """
-    parts = load_parts(
-        model, device=device, ignore_keys=(*ignore_keys, SEAL_KEY), progress=progress
-    )
-    if parts.source.kind != "folder":
+    parts = _open(model, adapter, device=device, ignore_keys=ignore_keys, progress=progress)
+    folder = parts.tuned or parts.source.path
+    if parts.tuned is None and parts.source.kind != "folder":
         raise UsageError(
             f"{parts.source.name} is a {parts.source.kind} model, which is not changed",
             remedy="save it as a folder of your own: puna export MODEL --format safetensors",
         )
-    put_seal(seal_parts(parts), parts.source.path, stored=parts.stored)
-    return parts.source.path
+    put_seal(seal_of(parts, name=parts.source.name), folder, stored=parts.stored)
+    return folder
+
+
+def _open(
+    model: str | Path,
+    adapter: str | Path | None,
+    *,
+    dtype: DType = "auto",
+    device: str,
+    ignore_keys: Iterable[str],
+    template: str | Path | None = None,
+    progress: Progress | None,
+) -> Parts:
+    """Open a model although it may not be as it was sealed; an adapter alone, with its base."""
+    if adapter is None and _is_adapter(model):
+        model, adapter = _base_of(model), model
+    return load_parts(
+        model,
+        adapter=adapter,
+        dtype=dtype,
+        device=device,
+        ignore_keys=(*ignore_keys, SEAL_KEY),
+        template=template,
+        progress=progress,
+    )
 
 
 def _is_adapter(model: str | Path) -> bool:
@@ -124,7 +149,8 @@ def _base_of(adapter: str | Path) -> str:
 def _seal_now(
     model: str | Path, device: str, ignore_keys: Iterable[str], progress: Progress | None
 ) -> Seal:
-    return seal_parts(load_parts(model, device=device, ignore_keys=ignore_keys, progress=progress))
+    parts = _open(model, None, device=device, ignore_keys=ignore_keys, progress=progress)
+    return replace(seal_of(parts, name=parts.source.name), stored=parts.stored)
 
 
 def _files(parts: Parts) -> list[Check]:

@@ -12,7 +12,7 @@ from puna.model.context import Context, Rows
 from puna.model.decoder import Decoder, OutputHead, build
 from puna.model.ffn import Mixture
 from puna.model.initialize import initialize
-from puna.model.linear import Linear, add_updates, product
+from puna.model.linear import Linear, add_updates, is_fast, product
 from puna.model.segments import Segments
 from puna.model.states import hidden_states
 
@@ -30,5 +30,6 @@ __all__ = [
     "build",
     "hidden_states",
     "initialize",
+    "is_fast",
     "product",
 ]

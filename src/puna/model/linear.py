@@ -33,7 +33,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     A processor without half-precision units multiplies matrices of bfloat16 or float16 a hundred
     times slower than float32; there the weight of this one product is widened while it runs.
     """
-    if x.shape[0] > _FEW_ROWS and x.device.type == "cpu" and not _fast(x.dtype):
+    if x.shape[0] > _FEW_ROWS and x.device.type == "cpu" and not is_fast(x.dtype):
         wide = None if bias is None else bias.float()
         return F.linear(x.float(), weight.float(), wide).to(x.dtype)
     return F.linear(x, weight, bias)
@@ -58,7 +58,7 @@ def add_updates(out: Tensor, x: Tensor, updates: nn.ModuleDict, rows: Rows) -> T
 
 
 @cache
-def _fast(dtype: torch.dtype) -> bool:
+def is_fast(dtype: torch.dtype) -> bool:
     """Tell whether this processor multiplies matrices of `dtype` at full speed."""
     probes = {
         torch.bfloat16: "_is_mkldnn_bf16_supported",

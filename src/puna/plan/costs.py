@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from puna.engine import PAGE
-from puna.plan.calibrated import loading_bytes, runtime_bytes
+from puna.plan.calibrated import kernel_bytes, loading_bytes, runtime_bytes
 from puna.plan.record import Serve, Sketch, Tune, Use
 from puna.plan.serving import step_bytes
 from puna.plan.stand_in import alike
@@ -30,14 +30,20 @@ class Costs:
 
 def costs_of(sketch: Sketch, use: Use, dtype: torch.dtype, kind: str) -> Costs:
     """Return what a use of a model comes to on a device of that kind."""
-    costs = _serve if isinstance(use, Serve) else _tune
-    found = costs(sketch, use, dtype, kind)  # type: ignore[operator]
+    if isinstance(use, Serve):
+        found = _serve(sketch.spec, use, dtype)
+    else:
+        found = _tune(sketch.spec, use, dtype)
     beside = sum((found.first + found.last + found.each).values())
     beside += sum(sum(layer.values()) for layer in found.layers)
     weights = weight_bytes(sketch.spec, dtype)
     # What loading takes for a moment is given back before there is a cache or an activation.
     loading = loading_bytes(sketch, dtype, kind) - (beside - weights)
-    each = found.each + Counter({"loading": max(0, loading)}) + Counter(runtime=runtime_bytes(kind))
+    each = found.each + Counter(
+        loading=max(0, loading),
+        kernels=kernel_bytes(sketch.spec, use, dtype, kind),
+        runtime=runtime_bytes(kind),
+    )
     return replace(found, each=each)
 
 
@@ -52,8 +58,8 @@ def cache_tokens(use: Serve) -> int:
     return (use.batch * -(-use.context // PAGE) + 1) * PAGE
 
 
-def _serve(sketch: Sketch, use: Serve, dtype: torch.dtype, kind: str) -> Costs:
-    spec, tokens = sketch.spec, cache_tokens(use)
+def _serve(spec: ModelSpec, use: Serve, dtype: torch.dtype) -> Costs:
+    tokens = cache_tokens(use)
     ends, weights = _weights(spec, dtype)
     layers = tuple(
         Counter({"weights": size, "KV cache": tokens * _cached_values(layer) * dtype.itemsize})
@@ -63,8 +69,7 @@ def _serve(sketch: Sketch, use: Serve, dtype: torch.dtype, kind: str) -> Costs:
     return Costs(layers, *_ends(spec, ends, dtype), each)
 
 
-def _tune(sketch: Sketch, use: Tune, dtype: torch.dtype, kind: str) -> Costs:
-    spec = sketch.spec
+def _tune(spec: ModelSpec, use: Tune, dtype: torch.dtype) -> Costs:
     needs = tuning_needs(spec, use, dtype, "cpu")
     ends, weights = _weights(spec, dtype)
     of = {kind.layer: need for kind, need in needs.layers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -52,6 +53,11 @@ def check_use(sketch: Sketch, use: Use) -> None:
 def estimate(sketch: Sketch, use: Use, dtype: str, kind: str, machines: int = 1) -> list[Line]:
     """Return the parts of what the fullest of so many devices holds, the largest first."""
     costs = _costs(_Key(sketch), use, DTYPES[dtype], kind)
+    if machines > 1 and sketch.spec.head.tied:
+        # The table stands before the first layer and is needed behind the last one too.
+        values = sketch.spec.vocab * (sketch.spec.head.width or sketch.spec.width)
+        table = Counter(weights=values * DTYPES[dtype].itemsize)
+        costs = replace(costs, last=costs.last + table)
     loads = [sum(layer.values()) for layer in costs.layers]
     shares = split(loads, sum(costs.first.values()), sum(costs.last.values()), machines)
     fullest = max((_load(costs, share) for share in shares), key=lambda load: load.total())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from puna.plan.estimate import estimate, total_of
@@ -10,11 +10,11 @@ from puna.plan.record import Device, Option, Serve, Sketch, Tune, Use
 
 # A change of settings: in words, and what it makes of use and dtype.
 _Change = tuple[str, Use, str]
+_Ladders = list[Iterator[_Change]]
 
 _SHORTEST = 512
 _SMALL_CHUNK = 512
 _LOW_RANK = 4
-# What an adapter is least worth having on.
 _MOST_MACHINES = 64
 
 
@@ -22,94 +22,96 @@ def find_options(
     sketch: Sketch, use: Use, dtype: str, device: Device, machines: int
 ) -> tuple[Option, ...]:
     """Return settings that fit: single changes first, else all of them at once, then devices."""
-    found = []
+    found: list[Option] = []
     for ladder in _ladders(use, dtype):
-        for change, changed, kind in ladder:
-            if option := _fitting(sketch, (change, changed, kind), device, machines):
-                found.append(option)
-                break
-    if not found and (option := _fitting(sketch, _all(use, dtype), device, machines)):
-        found.append(option)
+        found += _first(sketch, ladder, device, machines)
+    if not found:
+        found += _first(sketch, _together(use, dtype), device, machines)
     return (*found, *_devices(sketch, use, dtype, device, machines))
 
 
-def _fitting(sketch: Sketch, change: _Change, device: Device, machines: int) -> Option | None:
-    words, use, dtype = change
-    total = total_of(estimate(sketch, use, dtype, device.kind, machines))
-    return Option(words, use, dtype, total, machines) if total <= device.memory else None
+def _first(
+    sketch: Sketch, ladder: Iterable[_Change], device: Device, machines: int
+) -> list[Option]:
+    """Return the first rung that fits, if one does."""
+    for words, use, dtype in ladder:
+        total = total_of(estimate(sketch, use, dtype, device.kind, machines))
+        if total <= device.memory:
+            return [Option(words, use, dtype, total, machines)]
+    return []
 
 
 def _ladders(use: Use, dtype: str) -> Iterator[Iterator[_Change]]:
     """Yield ladders of changes; the first rung of each that fits is offered."""
-    if isinstance(use, Serve):
-        yield (
-            (
-                f"{n} sequence{'s' * (n > 1)} at once instead of {use.batch}",
-                replace(use, batch=n),
-                dtype,
-            )
-            for n in _halves(use.batch, 1)
-        )
-        yield (
-            (
-                f"a context of {n:,} tokens instead of {use.context:,}",
-                replace(use, context=n),
-                dtype,
-            )
-            for n in _halves(use.context, _SHORTEST)
-        )
-        yield (
-            (f"steps of {n:,} tokens instead of {use.chunk:,}", replace(use, chunk=n), dtype)
-            for n in _halves(use.chunk, _SMALL_CHUNK)
-        )
-    else:
-        yield (
-            (
-                f"{n:,} tokens at once instead of {use.batch_tokens:,}",
-                replace(use, batch_tokens=n),
-                dtype,
-            )
-            for n in _halves(use.batch_tokens, use.context)
-        )
+    own, others = _serving(use, dtype) if isinstance(use, Serve) else _tuning(use, dtype)
+    yield from own
     if dtype == "float32":
         yield iter([("bfloat16 instead of float32", use, "bfloat16")])
-    if isinstance(use, Tune):
-        yield from _tuning(use, dtype)
+    yield from others
 
 
-def _tuning(use: Tune, dtype: str) -> Iterator[Iterator[_Change]]:
-    if use.method == "full":
-        yield iter(
-            [("an adapter (LoRA) instead of every weight", replace(use, method="lora"), dtype)]
+def _serving(use: Serve, dtype: str) -> tuple[_Ladders, _Ladders]:
+    """Return ladders that come before a change of dtype, and those that come after."""
+    batch = (
+        (
+            f"{n} sequence{'s' * (n > 1)} at once instead of {use.batch}",
+            replace(use, batch=n),
+            dtype,
         )
-        return
-    yield (
+        for n in _halves(use.batch, 1)
+    )
+    context = (
+        (f"a context of {n:,} tokens instead of {use.context:,}", replace(use, context=n), dtype)
+        for n in _halves(use.context, _SHORTEST)
+    )
+    chunk = (
+        (f"steps of {n:,} tokens instead of {use.chunk:,}", replace(use, chunk=n), dtype)
+        for n in _halves(use.chunk, _SMALL_CHUNK)
+    )
+    return [batch, context, chunk], []
+
+
+def _tuning(use: Tune, dtype: str) -> tuple[_Ladders, _Ladders]:
+    """Return the same of tuning; fewer tokens at once change no step, the others do."""
+    at_once = (
+        (
+            f"{n:,} tokens at once instead of {use.batch_tokens:,}",
+            replace(use, batch_tokens=n),
+            dtype,
+        )
+        for n in _halves(use.batch_tokens, use.context)
+    )
+    if use.method == "full":
+        lora = ("an adapter (LoRA) instead of every weight", replace(use, method="lora"), dtype)
+        return [at_once], [iter([lora])]
+    rank = (
         (f"rank {n} instead of {use.rank}", replace(use, rank=n), dtype)
         for n in _halves(use.rank, _LOW_RANK)
     )
-    yield (
+    shorter = (
         (
-            f"examples of at most {n:,} tokens instead of {use.context:,}",
+            f"examples of at most {n:,} tokens, one at a time, instead of {use.context:,}",
             replace(use, context=n, batch_tokens=min(n, use.batch_tokens)),
             dtype,
         )
         for n in _halves(use.context, _SHORTEST)
     )
+    return [at_once], [rank, shorter]
 
 
-def _all(use: Use, dtype: str) -> _Change:
-    """Return every change at once, each at its smallest."""
+def _together(use: Use, dtype: str) -> Iterator[_Change]:
+    """Yield every cheap change at once, with the context halved until it fits."""
     half = "bfloat16" if dtype == "float32" else dtype
     words = ", bfloat16" if dtype == "float32" else ""
-    if isinstance(use, Serve):
-        context = min(use.context, _SHORTEST)
-        small: Use = Serve(context, 1, min(use.chunk, _SMALL_CHUNK))
-        return f"1 sequence of {context:,} tokens{words}", small, half
-    context = min(use.context, _SHORTEST)
-    small = replace(
-        use, method="lora", context=context, batch_tokens=context, rank=min(use.rank, _LOW_RANK)
-    )
-    return f"an adapter of rank {small.rank}, examples of {context:,} tokens{words}", small, half
+    for context in (use.context, *_halves(use.context, _SHORTEST)):
+        if isinstance(use, Serve):
+            small: Use = Serve(context, 1, min(use.chunk, _SMALL_CHUNK))
+            yield f"1 sequence of {context:,} tokens, small steps{words}", small, half
+        else:
+            rank = min(use.rank, _LOW_RANK)
+            small = replace(use, method="lora", context=context, batch_tokens=context, rank=rank)
+            said = f"an adapter of rank {rank}, one example of {context:,} tokens at a time"
+            yield said + words, small, half
 
 
 def _halves(size: int, least: int) -> Iterator[int]:

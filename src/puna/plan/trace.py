@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts bytes of the storages that operations make, `live` now and at `most`.
 
     Works on tensors with data and without. What a kernel takes for itself is not seen.
@@ -24,8 +24,9 @@ class Meter(TorchDispatchMode):
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
-        super().__init__()
-        self.live = self.most = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live: int = 0
+        self.most: int = 0
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
         for tensor in known:
             self._seen.add(tensor.untyped_storage())
@@ -60,7 +61,8 @@ def without_data() -> Iterator[None]:
 
 def peak(run: Callable[[], object], known: Iterable[Tensor]) -> int:
     """Return the most bytes that `run` holds at once beyond what is known before."""
-    with Meter(known) as meter:
+    meter = Meter(known)
+    with meter:
         run()
     return meter.most
 

@@ -59,9 +59,11 @@ def tuning_needs(spec: ModelSpec, use: Tune, dtype: torch.dtype, device: str) ->
     for at, kind in enumerate(kinds):
         expert = Need()
         if kind.experts < kind.all_experts:
-            more = _trace(spec, _changed(kinds, at, experts=kind.experts + 1), use, dtype, device)
+            wider = replace(kind, experts=kind.experts + 1)
+            more = _trace(spec, _with(kinds, at, wider), use, dtype, device)
             expert = _share(more, base, kind.copies)
-        more = _trace(spec, _changed(kinds, at, copies=kind.copies + 1), use, dtype, device)
+        deeper = replace(kind, copies=kind.copies + 1)
+        more = _trace(spec, _with(kinds, at, deeper), use, dtype, device)
         layer = _share(more, base, 1)
         ends = ends.plus(layer, -kind.copies)
         found.append((kind, layer.plus(expert, kind.all_experts - kind.experts)))
@@ -75,8 +77,8 @@ def _share(more: Need, base: Need, parts: int) -> Need:
     )
 
 
-def _changed(kinds: Sequence[Kind], at: int, **changes: int) -> list[Kind]:
-    return [replace(kind, **changes) if i == at else kind for i, kind in enumerate(kinds)]
+def _with(kinds: Sequence[Kind], at: int, other: Kind) -> list[Kind]:
+    return [*kinds[:at], other, *kinds[at + 1 :]]
 
 
 def _trace(

@@ -6,6 +6,8 @@ exporting, verifying and the start of a server run the prompts.
 """
 
 from puna.seal.agree import moved
+from puna.seal.axes import axes_of
+from puna.seal.bits import bits_of, main_format
 from puna.seal.digests import (
     FILE,
     KEY,
@@ -17,11 +19,11 @@ from puna.seal.digests import (
     read_gguf_seal,
     read_seal,
 )
-from puna.seal.judge import FAULTS, Check, Limit, bits_of, limit_of
+from puna.seal.judge import FAULTS, Check, Limit, limit_of
 from puna.seal.make import put_seal, seal_of
 from puna.seal.record import Seal, Stop, from_json
 from puna.seal.stop import measure_stop
-from puna.seal.verify import Seals, Verification, check_digests, verify
+from puna.seal.verify import Seals, Verification, check_digests, compare, verify
 
 __all__ = [
     "FAULTS",
@@ -34,14 +36,17 @@ __all__ = [
     "Seals",
     "Stop",
     "Verification",
+    "axes_of",
     "bits_of",
     "break_seal",
     "check_digests",
     "check_text",
+    "compare",
     "digests_of",
     "digests_of_gguf",
     "from_json",
     "limit_of",
+    "main_format",
     "measure_stop",
     "moved",
     "put_seal",

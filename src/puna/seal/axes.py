@@ -9,14 +9,18 @@ from itertools import groupby
 from typing import Any
 
 from puna.spec import ModelSpec
+from puna.text import Specials
 
 # What does not change what is computed: a name, and how a checkpoint stores a projection.
 _NAMES = {"family", "extra_layers"}
 _STORED = {"qkv", "gate"}
 
 
-def axes_of(spec: ModelSpec) -> dict[str, Any]:
-    """Return a spec as JSON values; layers that follow each other alike stand once, counted."""
+def axes_of(spec: ModelSpec, specials: Specials) -> dict[str, Any]:
+    """Return a spec, and the ids that begin and end a text, as JSON values.
+
+    Layers that follow each other alike stand once, counted.
+    """
     plain: dict[str, Any] = {
         field.name: _plain(getattr(spec, field.name))
         for field in fields(spec)
@@ -24,6 +28,7 @@ def axes_of(spec: ModelSpec) -> dict[str, Any]:
     }
     runs = ((len(list(group)), layer) for layer, group in groupby(spec.layers))
     plain["layers"] = [{"count": count, **_plain(layer)} for count, layer in runs]
+    plain["special_ids"] = {"bos": specials.bos, "eos": sorted(specials.eos)}
     return plain
 
 

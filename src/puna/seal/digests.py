@@ -11,6 +11,7 @@ from typing import Any
 
 from puna.errors import FormatError, SealError, SourceError, StorageError
 from puna.formats import write_atomic
+from puna.seal.axes import differences
 from puna.seal.record import Seal, from_json
 from puna.source import read_json
 
@@ -20,19 +21,27 @@ KEY = "puna.seal"
 # Passed as a key to ignore, it opens a model that is not as it was sealed.
 SEAL_KEY = "seal"
 _TEXT = (
-    "config.json", "generation_config.json", "adapter_config.json", "tokenizer.json",
-    "tokenizer.model", "*.tiktoken", "tiktoken.model", "vocab.json", "merges.txt",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.*",
-    "additional_chat_templates/*.jinja",
+    "adapter_config.json", "tokenizer.json", "tokenizer.model", "*.tiktoken", "tiktoken.model",
+    "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.*", "additional_chat_templates/*.jinja",
 )  # fmt: skip
+_ADAPTER = "adapter_config.json"
 _CHUNK = 4 << 20
-_WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json", "*.bin.index.json")
+_WEIGHTS = (
+    "model*.safetensors", "model*.safetensors.index.json", "adapter_model.safetensors",
+    "pytorch_model*.bin", "pytorch_model*.bin.index.json", "adapter_model.bin",
+)  # fmt: skip
+# Where an adapter's base lies may change, and says nothing of what it is.
+_PLACE = "base_model_name_or_path"
+_MOST_BYTES = 4 << 20
 
 
 def digests_of(
     folder: Path, *, weights: bool, on_bytes: Callable[[int], None] | None = None
 ) -> dict[str, str]:
-    """Return the SHA-256 by name of the files in a folder that say what its model is.
+    """Return the SHA-256 by name of tokenizer, template, adapter's config and weights in a folder.
+
+    What config.json says is held against the axes of the decoder, whatever way it is written.
 
     Args:
         folder: of a model or an adapter.
@@ -45,7 +54,7 @@ def digests_of(
     patterns = (*_TEXT, *_WEIGHTS) if weights else _TEXT
     names = {path.relative_to(folder).as_posix() for p in patterns for path in folder.glob(p)}
     return {
-        name: _sha256(folder / name, on_bytes)
+        name: _adapter(folder) if name == _ADAPTER else _sha256(folder / name, on_bytes)
         for name in sorted(names)
         if (folder / name).is_file()
     }
@@ -58,6 +67,12 @@ def digests_of_gguf(metadata: Mapping[str, Any]) -> dict[str, str]:
         for key, value in sorted(metadata.items())
         if key.startswith("tokenizer.") and not _has_floats(value)
     }
+
+
+def _adapter(folder: Path) -> str:
+    config = dict(read_json(folder / _ADAPTER, what="adapter config"))
+    config.pop(_PLACE, None)
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path, on_bytes: Callable[[int], None] | None) -> str:
@@ -85,7 +100,11 @@ def read_seal(folder: Path) -> Seal | None:
         FormatError: a file of that name that is no seal.
     """
     path = folder / FILE
-    return from_json(read_json(path, what="seal"), str(path)) if path.is_file() else None
+    if not path.exists():
+        return None
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        raise FormatError(f"{FILE} is no file of at most {_MOST_BYTES} bytes", where=str(path))
+    return from_json(read_json(path, what="seal"), str(path))
 
 
 def read_gguf_seal(metadata: Mapping[str, Any], where: str) -> Seal | None:
@@ -98,6 +117,8 @@ def read_gguf_seal(metadata: Mapping[str, Any], where: str) -> Seal | None:
     if value is None:
         return None
     try:
+        if len(value) > _MOST_BYTES:
+            raise ValueError(f"it has {len(value)} characters")
         return from_json(json.loads(value), f"{where}, {KEY}")
     except (TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"the seal is not JSON: {error}", where=f"{where}, {KEY}") from error
@@ -136,14 +157,25 @@ def changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return words
 
 
-def check_text(seal: Seal, now: Mapping[str, str], where: str) -> None:
+def check_text(
+    seal: Seal, now: Mapping[str, str], where: str, axes: Mapping[str, Any] | None = None
+) -> None:
     """Hold what a model says of text and shape against its seal; weights are not read.
+
+    Args:
+        seal: of the model.
+        now: its digests, without weights.
+        where: it is.
+        axes: of the decoder, where they are to be those that were sealed.
 
     Raises:
         SealError: something changed; names it.
     """
     then = {name: digest for name, digest in seal.digests.items() if not is_weights(name)}
-    if found := changes(then, now):
+    found = changes(then, now)
+    if axes is not None:
+        found += differences(seal.axes, axes)
+    if found:
         raise SealError(
             f"this is not the model that was sealed: {', '.join(found[:4])}"
             + (f" and {len(found) - 4} more" if len(found) > 4 else ""),

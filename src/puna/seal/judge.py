@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from puna.formats import GGML_TYPES
 from puna.seal.agree import Agreement
 
 Verdict = Literal["agrees", "drifts", "differs"]
-_PLAIN = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0}  # as torch calls them
 # The median probability of the stop token where answers end, below which answers go on.
 STOP_DRIFTS, STOP_DIFFERS = 0.1, 0.01
 # Checks that find fault with what was tuned, not with how it was kept.
 FAULTS = ("adapter", "stop token")
 # An adapter that moves no golden position by more nats than this does nothing.
-INERT = 1e-8
+INERT = 1e-12
+# So many golden positions may always have another likeliest token: prompts can be short.
+_FLIPS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,6 @@ def worst(checks: Iterable[Check]) -> Verdict:
     return max((check.verdict for check in checks), key=order.index, default="agrees")
 
 
-def bits_of(formats: Iterable[str]) -> float:
-    """Return the bits per weight of the coarsest of some number formats."""
-    return min(map(_bits, formats))
-
-
 def limit_of(bits: float) -> Limit:
     """Return what is allowed at so many bits per weight."""
     return next(limit for limit in LIMITS if bits >= limit.bits)
@@ -72,9 +67,10 @@ def limit_of(bits: float) -> Limit:
 def judge(name: str, found: Agreement, bits: float) -> Check:
     """Judge golden prompts that were run."""
     limit = limit_of(bits)
-    if not (found.kl <= limit.kl_differs and found.top1 >= limit.top1_differs):
+    top1 = 1.0 if round((1 - found.top1) * found.positions) <= _FLIPS else found.top1
+    if not (found.kl <= limit.kl_differs and top1 >= limit.top1_differs):
         verdict: Verdict = "differs"
-    elif found.kl > limit.kl_drifts or found.top1 < limit.top1_drifts:
+    elif found.kl > limit.kl_drifts or top1 < limit.top1_drifts:
         verdict = "drifts"
     else:
         verdict = "agrees"
@@ -116,10 +112,3 @@ def judge_effect(found: Agreement) -> Check:
         f"{1 - found.top1:.1%} of {found.positions} positions"
     )
     return Check("adapter", "agrees", said, figures)
-
-
-def _bits(format_: str) -> float:
-    if (plain := _PLAIN.get(format_)) is not None:
-        return plain
-    kind = GGML_TYPES.get(format_)
-    return 0.0 if kind is None else 8 * kind.bytes / kind.values

@@ -36,20 +36,22 @@ def look(
 
 
 def with_rows(model: Decoder, prompts: Sequence[Golden], adapter: int | None) -> tuple[Golden, ...]:
-    """Return prompts with the rows they have now; with an adapter, the base's rows as well."""
-    looked = {golden.name: _rows(golden, table) for golden, table in look(model, prompts, adapter)}
-    full = [replace(golden, rows=looked[golden.name]) for golden in prompts]
-    if adapter is None:
-        return tuple(full)
-    bare = {golden.name: _rows(golden, table) for golden, table in look(model, full, None)}
-    return tuple(replace(golden, base=bare[golden.name]) for golden in full)
+    """Return prompts with the rows they have now, exactly."""
+    looked = look(model, prompts, adapter)
+    return tuple(replace(golden, rows=_rows(golden, table)) for golden, table in looked)
+
+
+def with_base(model: Decoder, prompts: Sequence[Golden]) -> tuple[Golden, ...]:
+    """Return prompts that have rows with those of the bare base as well."""
+    looked = look(model, prompts, None)
+    return tuple(replace(golden, base=_rows(golden, table)) for golden, table in looked)
 
 
 def _rows(golden: Golden, table: Tensor) -> tuple[Row, ...]:
     places = [row.at for row in golden.rows] or _spread(len(golden.ids))
     top = table.topk(min(TOP, table.shape[1]))
     return tuple(
-        Row(at, tuple(ids), tuple(round(min(value, 0.0), 7) for value in values))
+        Row(at, tuple(ids), tuple(min(value, 0.0) for value in values))
         for at, ids, values in zip(places, top.indices.tolist(), top.values.tolist(), strict=True)
     )
 

@@ -13,7 +13,7 @@ import torch
 from puna.errors import SealError
 from puna.seal.axes import axes_of
 from puna.seal.digests import digests_of, write_seal
-from puna.seal.look import with_rows
+from puna.seal.look import with_base, with_rows
 from puna.seal.prompts import golden_prompts
 from puna.seal.record import Golden, Seal, Stop
 from puna.seal.verify import Opened
@@ -33,6 +33,8 @@ def seal_of(opened: Opened, *, name: str, stop: Stop | None = None) -> Seal:
     prompts = golden_prompts(opened.text, vocab=opened.spec.vocab, context=opened.spec.context)
     _check_begin(prompts, opened.text.specials.bos)
     full = with_rows(opened.model, prompts, opened.adapter)
+    if opened.adapter is not None:
+        full = with_base(opened.model, full)
     for golden in full:
         values = (value for row in (*golden.rows, *golden.base) for value in row.logprobs)
         if not all(map(math.isfinite, values)):
@@ -45,7 +47,7 @@ def seal_of(opened: Opened, *, name: str, stop: Stop | None = None) -> Seal:
         dtype=str(opened.model.dtype).removeprefix("torch."),
         prompts=full,
         digests={},
-        axes=axes_of(opened.spec),
+        axes=axes_of(opened.spec, opened.text.specials),
         stored=opened.stored,
         stop=stop,
         made_by={

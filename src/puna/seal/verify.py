@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -10,8 +11,9 @@ from puna.errors import SealError
 from puna.model import Decoder
 from puna.seal.agree import agreement, moved
 from puna.seal.axes import axes_of, differences
+from puna.seal.bits import bits_of
 from puna.seal.digests import SEAL_KEY, changes
-from puna.seal.judge import Check, Verdict, bits_of, judge, judge_effect, judge_stop, worst
+from puna.seal.judge import Check, Verdict, judge, judge_effect, judge_stop, worst
 from puna.seal.look import with_rows
 from puna.seal.record import Seal, Stop
 from puna.spec import ModelSpec
@@ -69,6 +71,10 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         checks = [asdict(check) for check in self.checks]
+        for check in checks:  # JSON has no infinity, which is how far what is no number lies
+            figures = check["figures"]
+            odd = [k for k, v in figures.items() if isinstance(v, float) and not math.isfinite(v)]
+            check["figures"] = {**figures, **dict.fromkeys(odd)}
         return {"name": self.name, "verdict": self.verdict, "checks": checks}
 
     @property
@@ -82,8 +88,8 @@ class Verification:
         check = next(check for check in self.checks if check.verdict == self.verdict)
         return f"{check.name}: {check.said}"
 
-    def insist(self) -> tuple[str, ...]:
-        """Return in words what drifts.
+    def insist(self) -> None:
+        """See that nothing differs.
 
         Raises:
             SealError: something differs; with the figures of the first that does.
@@ -94,28 +100,28 @@ class Verification:
                 remedy=f"puna verify {self.name} shows all of it; "
                 f"--ignore-key {SEAL_KEY} goes on all the same",
             )
-        return tuple(f"{check.name}: {check.said}" for check in self.remarks)
 
 
 def verify(opened: Opened, seals: Seals, *, name: str) -> Verification:
-    """Run the golden prompts of a model, and of its adapter, and hold them against the seals.
-
-    Raises:
-        SealError: a seal of a model with a larger vocabulary, or longer context.
-    """
-    for seal in (seals.model, seals.adapter):
-        if seal is not None:
-            _check_size(opened, seal, name)
+    """Run the golden prompts of a model, and of its adapter, and hold them against the seals."""
     tuned = None if opened.adapter is None else seals.adapter
     outer = tuned or seals.model
     if outer is None:
         return Verification(name, ())
-    checks = [_axes(opened, outer), _ids(opened, outer, chats=seals.own_template)]
+    # An adapter may bring a template of its own, which the base's seal knows nothing of.
+    own = seals.own_template and (opened.adapter is None or tuned is not None)
+    checks = [_axes(opened, outer), _ids(opened, outer, chats=own)]
     if seals.model is not None:
         checks.append(_answers(opened, seals.model, None, "base itself" if tuned else "answers"))
     if tuned is not None and opened.adapter is not None:
         checks += _adapter(opened, tuned, opened.adapter)
     return Verification(name, (*checks, *_stop(opened, outer.stop)))
+
+
+def compare(opened: Opened, seal: Seal, *, name: str, chats: bool = True) -> Verification:
+    """Hold a model, with the adapter it was opened with, against what another does."""
+    answers = _answers(opened, seal, opened.adapter, "answers")
+    return Verification(name, (_axes(opened, seal), _ids(opened, seal, chats=chats), answers))
 
 
 def check_digests(name: str, then: Mapping[str, str], now: Mapping[str, str]) -> Check:
@@ -127,34 +133,36 @@ def check_digests(name: str, then: Mapping[str, str], now: Mapping[str, str]) ->
     return Check(name, "differs", ", ".join(found[:5]) + more, {"changed": found})
 
 
-def _check_size(opened: Opened, seal: Seal, name: str) -> None:
+def _beyond(opened: Opened, seal: Seal) -> str | None:
+    """Return why golden prompts cannot be run on a model."""
     largest = max(max(golden.ids) for golden in seal.prompts)
     longest = max(len(golden.ids) for golden in seal.prompts)
-    if largest >= opened.spec.vocab or longest > opened.spec.context:
-        raise SealError(
-            f"the seal of {name} is of another model: it has the id {largest} and {longest} ids in "
-            f"a row, beyond the vocabulary of {opened.spec.vocab} or the context of "
-            f"{opened.spec.context}"
-        )
+    if largest < opened.spec.vocab and longest <= opened.spec.context:
+        return None
+    return (
+        f"cannot be compared: prompts of {longest} ids up to {largest} are beyond a vocabulary of "
+        f"{opened.spec.vocab} or a context of {opened.spec.context}"
+    )
 
 
 def _answers(opened: Opened, seal: Seal, adapter: int | None, name: str) -> Check:
-    bits = bits_of((seal.dtype, opened.stored, _dtype(opened)))
+    if (why := _beyond(opened, seal)) is not None:
+        return Check(name, "differs", why)
+    bits = bits_of((seal.dtype, seal.stored, opened.stored, _dtype(opened)))
     return judge(name, agreement(opened.model, seal.prompts, adapter), bits)
 
 
 def _adapter(opened: Opened, seal: Seal, slot: int) -> list[Check]:
-    bare = with_rows(opened.model, seal.prompts, None)
     base = seal.base()
-    return [
-        *([_answers(opened, base, None, "base")] if base else []),
-        judge_effect(agreement(opened.model, bare, slot)),
-        _answers(opened, seal, slot, "answers with it"),
-    ]
+    checks = [_answers(opened, base, None, "base")] if base else []
+    if _beyond(opened, seal) is None:
+        bare = with_rows(opened.model, seal.prompts, None)
+        checks.append(judge_effect(agreement(opened.model, bare, slot)))
+    return [*checks, _answers(opened, seal, slot, "answers with it")]
 
 
 def _axes(opened: Opened, seal: Seal) -> Check:
-    found = differences(seal.axes, axes_of(opened.spec))
+    found = differences(seal.axes, axes_of(opened.spec, opened.text.specials))
     if not found:
         return Check("architecture", "agrees", "as sealed")
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -178,7 +186,8 @@ def _stop(opened: Opened, stop: Stop | None) -> list[Check]:
     if stop is None:
         return []
     tokenizer = opened.text.tokenizer
-    piece = str(stop.id) if tokenizer is None else tokenizer.piece(stop.id)
+    known = tokenizer is not None and stop.id < tokenizer.vocab_size
+    piece = tokenizer.piece(stop.id) if tokenizer is not None and known else str(stop.id)
     return [judge_stop(stop.probability, piece, stop.examples)]
 
 
