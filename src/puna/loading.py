@@ -132,14 +132,12 @@ def load_parts(
     tuned = None if beside is None else beside.path
     weights = source.weights or source.path
     checkpoint = open_checkpoint(weights) if gguf is None else open_gguf(gguf)
-    own = checkpoint_dtype(checkpoint)
-    kind = _dtype(own if dtype == "auto" else dtype)
+    kept = checkpoint_dtype(checkpoint)
+    kind = _dtype(kept if dtype == "auto" else dtype)
     place = _device(device)
     text = read_text(source, config, gguf, template=template, adapter=tuned)
-    check = SEAL_KEY not in ignored
-    model_seal = _model_seal(opened, text, check=check)
-    tuned_seal = None if tuned is None else _adapter_seal(tuned, check=check)
-    seals = Seals(model_seal, tuned_seal, own_template=template is None)
+    another = template is not None or (source.ollama is not None and source.ollama.template)
+    seals = _seals(opened, text, tuned, own=not another, check=SEAL_KEY not in ignored)
     if before is not None:
         before(Known(opened, text, str(kind).removeprefix("torch."), place, ignored))
     table = name_table(spec)
@@ -148,7 +146,7 @@ def load_parts(
     load_into(decoder, checkpoint, names, device=place, progress=progress)
     decoder.eval().requires_grad_(False)
     slot = None if tuned is None else read_adapter(tuned, decoder, table)
-    stored = own if gguf is None else main_format(count_types(gguf))
+    stored = kept if gguf is None else main_format(count_types(gguf))
     return Parts(
         source, config, spec, table, decoder, text, slot, stored, gguf, tuned, ignored, seals, notes
     )
@@ -172,6 +170,14 @@ def _find_adapter(
     verify_source(source)
     remark = compare_base(source, model, insist=BASE_KEY not in ignored)
     return source, (remark,) if remark else ()
+
+
+def _seals(
+    opened: Description, text: TextParts, tuned: Path | None, *, own: bool, check: bool
+) -> Seals:
+    """Return the seals there are; `own` says whether the template is the one they are of."""
+    adapter = None if tuned is None else _adapter_seal(tuned, check=check)
+    return Seals(_model_seal(opened, text, check=check), adapter, own_template=own)
 
 
 def _model_seal(opened: Description, text: TextParts, *, check: bool) -> Seal | None:

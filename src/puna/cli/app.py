@@ -141,7 +141,7 @@ def _unforeseen(error: Exception) -> str:
         return (
             "there is not enough memory for this\n"
             "  try: a smaller model, --dtype bfloat16, or smaller limits; "
-            "puna inspect MODEL shows what a model takes"
+            "puna plan MODEL shows what a model takes"
         )
     if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""

@@ -67,6 +67,7 @@ def _write(
     from puna.errors import UsageError
     from puna.loading import load_parts
     from puna.package import export_gguf, opening_dtype
+    from puna.plan.check import holding
     from puna.seal import SEAL_KEY
     from puna.source import resolve
 
@@ -79,6 +80,7 @@ def _write(
             dtype=opening_dtype(resolve(model).path),
             device="cpu",
             ignore_keys=ignore_keys,
+            before=holding(),
             progress=bar("loading", "B"),
         )
         facts: dict[str, Any] = {"path": str(path), "format": format_, "type": kind}

@@ -33,7 +33,7 @@ def merge_command(
     dtype
         What the merged weights are kept in; auto is the base's own.
     ignore_key
-        A config key to pass over although it is unknown; may be repeated.
+        What to pass over: a config key, seal (not as sealed), memory (planned not to fit).
     pull
         Pull what is not on this disk.
     json

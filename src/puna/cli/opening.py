@@ -37,7 +37,7 @@ class Opening:
     device: str = "auto"
     "cpu, cuda or auto."
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = ()
-    "A config key to pass over, or memory to insist where a plan says no; may be repeated."
+    "What to pass over: a config key, `seal` (not as sealed), `memory` (planned not to fit)."
 
     template: str | None = None
     "A published chat format by name, such as vicuna, or a .jinja or .gotmpl file."

@@ -90,7 +90,7 @@ def tune_command(
     device
         cpu, cuda or auto.
     ignore_key
-        A config key to pass over although it is unknown; may be repeated.
+        What to pass over: a config key, seal (not as sealed), memory (planned not to fit).
     template
         A published chat format by name, such as vicuna, or a .jinja or .gotmpl file.
     json

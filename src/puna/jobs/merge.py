@@ -11,6 +11,7 @@ from puna.errors import StorageError, UsageError
 from puna.formats import write_atomic
 from puna.generate import LanguageModel
 from puna.loading import DType, load_parts
+from puna.plan.check import holding
 from puna.source import find_license
 
 _KEPT = ("LICEN[SC]E*", "NOTICE*", "USE_POLICY*")
@@ -59,6 +60,7 @@ def merge_adapter(
         ignore_keys=ignore_keys,
         pull=pull,
         on_pull=on_pull,
+        before=holding(),
         progress=progress,
     )
     drift = LanguageModel(parts).save(out)

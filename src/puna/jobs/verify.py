@@ -8,6 +8,7 @@ from pathlib import Path
 
 from puna.errors import SealError, SourceError, UsageError
 from puna.loading import DType, Parts, load_parts
+from puna.plan.check import serving
 from puna.seal import (
     SEAL_KEY,
     Check,
@@ -122,6 +123,7 @@ def _open(
         device=device,
         ignore_keys=(*ignore_keys, SEAL_KEY),
         template=template,
+        before=serving(),
         progress=progress,
     )
 
