@@ -186,7 +186,7 @@ def _model_seal(opened: Description, text: TextParts, *, check: bool) -> Seal | 
     seal = read_seal(path) if gguf is None else read_gguf_seal(gguf.metadata, str(path))
     if seal is not None and check:
         now = digests_of(path, weights=False) if gguf is None else digests_of_gguf(gguf.metadata)
-        check_text(seal, now, str(path), axes_of(opened.spec, text.specials))
+        check_text(seal, now, str(path), axes_of(opened.spec, text))
     return seal
 
 

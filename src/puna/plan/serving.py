@@ -25,19 +25,28 @@ _Chunks = tuple[int, int]
 def step_bytes(spec: ModelSpec, use: Serve, dtype: torch.dtype, device: str) -> int:
     """Return the most bytes of a step's own tensors; depth does not matter, since none is kept.
 
-    Two steps are traced: every sequence at the end of its context takes one more token, and all
-    but one do while the last tokens of a long prompt are computed beside them.
+    The steps of `_steps` are traced, and the largest counts.
     """
-    new = max(1, min(use.chunk - (use.batch - 1), use.context))
-    steps: list[list[_Chunks]] = [[(use.batch, 1)], [(use.batch - 1, 1), (1, new)]]
-    if new == 1:
-        steps.pop()
     kinds = kinds_of(spec, copies=1)
     model = stand_in(spec, kinds, dtype=dtype, busy=_BUSY)
     with without_data(), torch.inference_mode():
         materialize(model, device)
         pool = _pool(reduced(spec, kinds), use, model)
-        return max(_trace(model, pool, use, [c for c in step if c[0]]) for step in steps)
+        return max(_trace(model, pool, use, step) for step in _steps(use))
+
+
+def _steps(use: Serve) -> list[list[_Chunks]]:
+    """Return the steps that may be the largest.
+
+    Every sequence at the end of its context takes one more token; all but one do, while the last
+    tokens of a long prompt are computed beside them; short prompts are computed together.
+    """
+    decode = [(use.batch, 1)]
+    new = max(1, min(use.chunk - (use.batch - 1), use.context))
+    together = min(use.batch, use.chunk // use.context)
+    steps = [decode, [(use.batch - 1, 1), (1, new)], [(together, use.context)]]
+    found = [[chunks for chunks in step if chunks[0]] for step in steps]
+    return [step for n, step in enumerate(found) if step and step not in found[:n]]
 
 
 def _pool(spec: ModelSpec, use: Serve, model: Decoder) -> PagePool:

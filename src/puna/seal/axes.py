@@ -9,15 +9,15 @@ from itertools import groupby
 from typing import Any
 
 from puna.spec import ModelSpec
-from puna.text import Specials
+from puna.text import TextParts
 
 # What does not change what is computed: a name, and how a checkpoint stores a projection.
 _NAMES = {"family", "extra_layers"}
 _STORED = {"qkv", "gate"}
 
 
-def axes_of(spec: ModelSpec, specials: Specials) -> dict[str, Any]:
-    """Return a spec, and the ids that begin and end a text, as JSON values.
+def axes_of(spec: ModelSpec, text: TextParts) -> dict[str, Any]:
+    """Return a spec, and the ids that begin and end a text where there is any, as JSON values.
 
     Layers that follow each other alike stand once, counted.
     """
@@ -28,7 +28,8 @@ def axes_of(spec: ModelSpec, specials: Specials) -> dict[str, Any]:
     }
     runs = ((len(list(group)), layer) for layer, group in groupby(spec.layers))
     plain["layers"] = [{"count": count, **_plain(layer)} for count, layer in runs]
-    plain["special_ids"] = {"bos": specials.bos, "eos": sorted(specials.eos)}
+    if text.tokenizer is not None:
+        plain["special_ids"] = {"bos": text.specials.bos, "eos": sorted(text.specials.eos)}
     return plain
 
 

@@ -162,7 +162,7 @@ def _adapter(opened: Opened, seal: Seal, slot: int) -> list[Check]:
 
 
 def _axes(opened: Opened, seal: Seal) -> Check:
-    found = differences(seal.axes, axes_of(opened.spec, opened.text.specials))
+    found = differences(seal.axes, axes_of(opened.spec, opened.text))
     if not found:
         return Check("architecture", "agrees", "as sealed")
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
