@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from puna.engine.pages import PAGE, Chunk, PagePool, Pages, lay_out
+from puna.engine.pages import PAGE, Chunk, PagePool
 from puna.engine.request import Completion, Event, Finish, Request
+from puna.engine.runner import Runner, TorchRunner
 from puna.engine.sampling import pick
 from puna.engine.scheduler import Scheduler
 from puna.engine.sequence import Sequence as Running
@@ -45,7 +46,6 @@ class Engine:
     ) -> None:
         if min(max_sequences, max_batch_tokens) < 1:
             raise UsageError("an engine needs room for one sequence and one token at least")
-        self._model = model
         self._spec = spec
         self._context = min(context or spec.context, spec.context)
         size = kv_bytes_per_token(spec, bytes_per_value=model.dtype.itemsize)
@@ -53,6 +53,7 @@ class Engine:
         self._pool = PagePool(
             spec, limit=-(-tokens // PAGE), dtype=model.dtype, device=model.device
         )
+        self._runner: Runner = TorchRunner(model, self._pool)
         self._scheduler = Scheduler(
             self._pool, max_sequences=max_sequences, max_batch_tokens=max_batch_tokens
         )
@@ -120,8 +121,7 @@ class Engine:
         return [self._advance(sequence, row) for sequence, row in zip(ready, logits, strict=True)]
 
     def _forward(self, plan: Iterable[tuple[Running, Chunk]]) -> Tensor:
-        """Compute all chunks; return logits [R, V] on the CPU of those that are due a token."""
-        device = self._model.device
+        """Compute all chunks; return logits [R, V] of those that are due a token."""
         ids: list[int] = []
         due: list[int] = []
         chunks = []
@@ -130,12 +130,7 @@ class Engine:
             chunks.append(chunk)
             if chunk.start + chunk.count == len(sequence.tokens):
                 due.append(len(ids) - 1)
-        ctx = Pages(self._pool, lay_out(chunks, device))
-        hidden = self._model(torch.tensor(ids, device=device), ctx.positions, ctx)
-        if not due:
-            return torch.empty(0, self._spec.vocab)
-        chosen = torch.tensor(due, device=device)
-        return self._model.head(hidden[chosen], ctx.rows.take(chosen)).cpu()
+        return self._runner.run(ids, chunks, due)
 
     def _advance(self, sequence: Running, logits: Tensor) -> Event:
         request = sequence.request
