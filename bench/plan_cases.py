@@ -121,6 +121,8 @@ FITTED = {
     "mixtral, eight at once": Case("mixtral", _MANY),
     "mixtral, tuned": Case("mixtral", _LORA),
     "gemma2, one long prompt": Case("gemma2", _LONG),
+    "deepseek-v2, eight at once": Case("deepseek_v2", Serve(512, 8)),
+    "gpt-oss, one long prompt": Case("gpt_oss", Serve(2048, 1)),
 }
 
 # Cases that no figure was chosen by.
@@ -136,9 +138,7 @@ OTHERS = {
     "gemma2, tuned": Case("gemma2", _LORA),
     "qwen3, sixteen at once": Case("qwen3", Serve(512, 16)),
     "qwen3, tuned": Case("qwen3", Tune("lora", 1024, 2048)),
-    "deepseek-v2, eight at once": Case("deepseek_v2", Serve(512, 8)),
     "deepseek-v2, tuned": Case("deepseek_v2", Tune("lora", 256, 512)),
-    "gpt-oss, one long prompt": Case("gpt_oss", Serve(2048, 1)),
     "llama from float32 as bfloat16": Case("llama", _LONG, stored="float32", dtype="bfloat16"),
     "llama, .bin of the old kind": Case("llama", _MANY, form="bin-legacy"),
     "llama, GGUF Q8_0": Case("llama", _LONG, form="q8_0"),

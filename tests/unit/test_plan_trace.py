@@ -88,7 +88,7 @@ def index_bytes(layout: Layout) -> int:
 
 @pytest.mark.parametrize("name", [*DENSE, *MIXTURES])
 @pytest.mark.parametrize("use", [Serve(48, 3, 30), Serve(24, 3, 64)], ids=["long", "short"])
-@torch.inference_mode()
+@torch.no_grad()
 def test_a_traced_step_holds_what_a_real_one_does(name: str, use: Serve) -> None:
     spec = spec_of(name)
     model = real(spec, torch.float32)
@@ -108,7 +108,7 @@ def test_a_traced_step_holds_what_a_real_one_does(name: str, use: Serve) -> None
     assert traced == pytest.approx(most, rel=0.15 if mixture else 0.005)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def test_the_allocator_agrees_with_the_meter() -> None:
     """Not the same counting twice: the profiler reads what the allocator itself reports."""
     sizes = {"hidden_size": 512, "intermediate_size": 1408, "vocab_size": 4096}

@@ -12,9 +12,12 @@ _NAMES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _PROCESS = 240 << 20
 # A CUDA context with its libraries; not measured here, but what is commonly seen.
 _CONTEXT = 600 << 20
-# Buffers and compiled kernels that the libraries of products keep: in a forward, with a backward,
-# and where rows per expert differ from step to step, so that there are kernels for each number.
-_FORWARD, _BACKWARD, _RAGGED = 32 << 20, 112 << 20, 128 << 20
+# Buffers and compiled kernels that the libraries of products keep: in a forward, and with a
+# backward.
+_FORWARD, _BACKWARD = 32 << 20, 112 << 20
+# Experts get another number of rows in each step, and each number is a product of its own shape,
+# whose kernel is kept: up to 1,024 of about 176 KiB.
+_RAGGED = 1024 * (176 << 10)
 
 
 def runtime_bytes(kind: str) -> int:
@@ -24,9 +27,10 @@ def runtime_bytes(kind: str) -> int:
 
 def kernel_bytes(spec: ModelSpec, use: Use, dtype: torch.dtype, kind: str) -> int:
     """Return what the libraries hold that do the arithmetic of a use, in bytes."""
-    ragged = any(isinstance(layer.ffn, MoE) for layer in spec.layers)
-    compiled = ragged and dtype is not torch.float32 and kind == "cpu"
-    return (_BACKWARD if isinstance(use, Tune) else _FORWARD) + (_RAGGED if compiled else 0)
+    held = _BACKWARD if isinstance(use, Tune) else _FORWARD
+    mixture = any(isinstance(layer.ffn, MoE) for layer in spec.layers)
+    compiled = mixture and kind == "cpu" and dtype is not torch.float32
+    return held + (_RAGGED if compiled else 0)
 
 
 def loading_bytes(sketch: Sketch, dtype: torch.dtype, kind: str) -> int:

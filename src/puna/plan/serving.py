@@ -29,7 +29,9 @@ def step_bytes(spec: ModelSpec, use: Serve, dtype: torch.dtype, device: str) -> 
     """
     kinds = kinds_of(spec, copies=1)
     model = stand_in(spec, kinds, dtype=dtype, busy=_BUSY)
-    with without_data(), torch.inference_mode():
+    # Not in inference mode: there an operation that is made of others is seen as one, and what
+    # it holds inside is not.
+    with without_data(), torch.no_grad():
         materialize(model, device)
         pool = _pool(reduced(spec, kinds), use, model)
         return max(_trace(model, pool, use, step) for step in _steps(use))
