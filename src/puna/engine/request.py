@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from torch import Tensor
+
 from puna.engine.sampling import Sampling
 
 Finish = Literal["stop", "length", "error"]
@@ -16,6 +18,26 @@ class Watch(Protocol):
 
     def __call__(self, new_ids: Sequence[int]) -> bool:
         """Take the ids that are new; return True where the request must end."""
+
+
+class Constraint(Protocol):
+    """What a request may say next, where its owner has a grammar for it; stateful, one request's.
+
+    The owner of text makes it; the engine asks before each pick and tells what was picked.
+    """
+
+    def allowed(self) -> Tensor | None:
+        """Return which ids may come next, bool [vocab] on the CPU; None where all may."""
+
+    def forced(self) -> Sequence[int]:
+        """Return ids of which it is sure that they come next: they need no pick."""
+
+    def take(self, token: int) -> None:
+        """Hear that the request now ends in `token`, which was allowed."""
+
+    @property
+    def done(self) -> bool:
+        """True where nothing more may be said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +54,9 @@ class Request:
         adapter: the slot of an adapter, or None for the bare model.
         watch: asked after every token whether to end.
         logprobs: keep the log probability of every token said, before the sampler bends it.
+        top_logprobs: of how many of the likeliest tokens to keep them as well, at each place.
+        constraint: what may be said, where that is not everything.
+        priority: higher is computed first, and gives its pages back last.
     """
 
     id: str
@@ -43,6 +68,9 @@ class Request:
     adapter: int | None = None
     watch: Watch | None = None
     logprobs: bool = False
+    top_logprobs: int = 0
+    constraint: Constraint | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +91,10 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A request that ended: by `stop`, at its `length`, or by an `error` that says why."""
+    """A request that ended: by `stop`, at its `length`, or by an `error` that says why.
+
+    `top_logprobs` has, for each token said, the likeliest ids and their log probabilities.
+    """
 
     id: str
     token_ids: tuple[int, ...]
@@ -71,6 +102,7 @@ class Completion:
     usage: Usage
     timing: Timing
     logprobs: tuple[float, ...] = ()
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
     error: str | None = None
 
 
