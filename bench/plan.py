@@ -38,7 +38,7 @@ from puna.weights import gather, plan_gguf, save_folder, save_gguf
 
 # The answers of a served sequence; the rest of its context is prompt.
 _ANSWER = 8
-_ROUNDS = 4
+_ROUNDS = 12
 
 
 @dataclass(frozen=True)
@@ -249,12 +249,16 @@ def markdown(rows: list[Row]) -> str:
         f"figure was chosen by (all without a star) {sum(others) / max(1, len(others)):.1%} in the",
         f"mean and {max(others, default=0):.1%} at most.",
         "",
+        f"Served mixtures answer {_ROUNDS} rounds of prompts: each number of tokens that an expert",
+        "gets is a matrix product of its own shape, whose kernel is kept. The plan counts what a",
+        "server comes to; one that has answered little has less.",
+        "",
         "| Case | predicted | measured | error | of the whole process |",
         "|---|--:|--:|--:|--:|",
         *(_line(row) for row in rows),
         "",
-        "Made by `python -m bench.plan --markdown docs/plan_error.md` with torch "
-        f"{torch.__version__} and {torch.get_num_threads()} threads.",
+        "Made by `python -m bench.plan --markdown docs/plan_error.md` (cases measured earlier go",
+        f"in by `--add`) with torch {torch.__version__} and {torch.get_num_threads()} threads.",
         "",
     ]
     return "\n".join(lines)
