@@ -54,6 +54,11 @@ def offline() -> bool:
     return (value or "").upper() in _YES
 
 
+def kernels() -> str | None:
+    """Return what PUNA_KERNELS says: `off`, or the instructions to use, such as `avx2`."""
+    return os.environ.get("PUNA_KERNELS") or None  # noqa: TID251
+
+
 def _named_cache() -> Path | None:
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if folder := _folder(variable):

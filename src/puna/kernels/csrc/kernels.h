@@ -1,0 +1,831 @@
+// The operations of a step over the vectors of simd.h; included inside a namespace of its own.
+
+// ---- rows and spans ---------------------------------------------------------------------------
+
+template <class T>
+inline T min_of(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+inline T max_of(T a, T b) {
+  return a < b ? b : a;
+}
+
+inline int32_t begin(Share share, int32_t count) { return int64_t(count) * share.thread / share.threads; }
+inline int32_t end(Share share, int32_t count) {
+  return int64_t(count) * (share.thread + 1) / share.threads;
+}
+
+struct Rows {
+  const int32_t* index;  // null: row r is row r
+  int32_t count;
+  int32_t operator[](int32_t r) const { return index ? index[r] : r; }
+};
+
+inline Rows rows_of(const Op& op, const Step& s) {
+  if (op.rows == -1) return {nullptr, s.tokens};
+  if (op.rows == -2) return {nullptr, s.due};
+  return {s.subset[op.rows], s.subset_count[op.rows]};
+}
+
+inline float* at(const Step& s, int32_t buffer, int64_t row, int32_t column) {
+  return s.buffers[buffer] + row * s.strides[buffer] + column;
+}
+
+inline int64_t code_stride(int32_t k) { return (int64_t(k) + 63) / 64 * 64; }
+
+// Calls f(F from, to) over n columns, sixteen at a time; the last ones by way of a copy.
+template <class Fn>
+inline void each(int32_t n, const float* a, const float* b, float* out, Fn f) {
+  int32_t i = 0;
+  for (; i + LANES <= n; i += LANES) store(out + i, f(load(a + i), load(b + i)));
+  if (i < n) {
+    float x[LANES] = {}, y[LANES] = {}, z[LANES];
+    for (int32_t j = i; j < n; j++) x[j - i] = a[j], y[j - i] = b[j];
+    store(z, f(load(x), load(y)));
+    for (int32_t j = i; j < n; j++) out[j] = z[j - i];
+  }
+}
+
+// The share of a thread of rows × n columns, as stretches within rows.
+template <class Fn>
+inline void stretches(const Op& op, const Step& s, Share share, Fn f) {
+  Rows rows = rows_of(op, s);
+  int32_t blocks = (op.n + 63) / 64;
+  int64_t all = int64_t(rows.count) * blocks;
+  int64_t first = all * share.thread / share.threads, last = all * (share.thread + 1) / share.threads;
+  while (first < last) {
+    int32_t r = int32_t(first / blocks), block = int32_t(first % blocks);
+    int32_t upto = int32_t(min_of<int64_t>(blocks, block + last - first));
+    f(rows[r], block * 64, min_of(op.n, upto * 64));
+    first += upto - block;
+  }
+}
+
+// ---- functions --------------------------------------------------------------------------------
+
+// c[0]·xⁿ⁻¹ + … + c[n - 1]
+template <int n>
+inline F polynomial(F x, const float (&c)[n]) {
+  F p = set(c[0]);
+#pragma GCC unroll 8
+  for (int i = 1; i < n; i++) p = fma(p, x, set(c[i]));
+  return p;
+}
+
+// e^x: 2^n times a Taylor polynomial on |r| ≤ ln2 / 2; relative error below 1e-7.
+inline F exponential(F x) {
+  x = min(max(x, set(-87.0f)), set(88.0f));
+  F n = nearest(x * set(1.44269504088896341f));
+  F r = fma(n, set(-0.693145751953125f), x);
+  r = fma(n, set(-1.42860682030941723e-6f), r);
+  const float taylor[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+  return polynomial(r, taylor) * power(n);
+}
+
+inline F hyperbolic_tangent(F x) {  // 1 - 2 / (e^2x + 1), which loses nothing that matters near 0
+  return set(1.0f) - set(2.0f) / (exponential(x + x) + set(1.0f));
+}
+
+inline F sigmoid(F x) { return set(1.0f) / (set(1.0f) + exponential(set(0.0f) - x)); }
+
+// 1 - erf(|x|) by Abramowitz & Stegun 7.1.26; absolute error below 1.5e-7.
+inline F gelu(F x) {
+  F y = x * set(0.70710678118654752f), size = max(y, set(0.0f) - y);
+  F t = set(1.0f) / fma(size, set(0.3275911f), set(1.0f));
+  const float terms[] = {1.061405429f, -1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f, 0.0f};
+  F rest = polynomial(t, terms) * exponential(set(0.0f) - size * size);  // erfc(|y|)
+  F positive = max(x, set(0.0f)), half = set(0.5f) * rest;
+  return positive - half * max(x, set(0.0f) - x);
+}
+
+inline F gelu_tanh(F x) {
+  F inner = set(0.79788456080286536f) * fma(set(0.044715f) * x * x, x, x);
+  return set(0.5f) * x * (set(1.0f) + hyperbolic_tangent(inner));
+}
+
+inline F act(int32_t kind, F x) {
+  switch (kind) {
+    case SILU: return x * sigmoid(x);
+    case GELU: return gelu(x);
+    case GELU_TANH: return gelu_tanh(x);
+    case RELU: return max(x, set(0.0f));
+    default: return x;
+  }
+}
+
+// ---- products ---------------------------------------------------------------------------------
+
+template <int32_t format>
+struct Weights;
+template <>
+struct Weights<F32> {
+  using Number = float;
+  static F get(const float* p) { return load(p); }
+  static float one(float x) { return x; }
+};
+template <>
+struct Weights<F16> {
+  using Number = uint16_t;
+  static F get(const uint16_t* p) { return load_f16(p); }
+  static float one(uint16_t x) { return from_half(x); }
+};
+template <>
+struct Weights<BF16> {
+  using Number = uint16_t;
+  static F get(const uint16_t* p) { return load_bf16(p); }
+  static float one(uint16_t x) { return from_bf16(x); }
+};
+
+struct Out {
+  const Op& op;
+  const Step& s;
+  const float* bias;
+  void put(int32_t row, int32_t column, float value) const {
+    float* place = at(s, op.out, row, op.out_col + column);
+    value = value * op.a + (bias ? bias[column] : 0.0f);
+    *place = op.add ? *place + value : value;
+  }
+  void put(int32_t row, int32_t column, F value) const {  // sixteen columns, cut at n
+    float* place = at(s, op.out, row, op.out_col + column);
+    if (column + LANES <= op.n) {
+      value = value * set(op.a);
+      if (bias) value = value + load(bias + column);
+      store(place, op.add ? load(place) + value : value);
+      return;
+    }
+    float cut[LANES];
+    store(cut, value);
+    for (int32_t i = 0; column + i < op.n; i++) put(row, column + i, cut[i]);
+  }
+};
+
+// MB rows of the input times NB rows of a float weight, both [.., k]; lanes run along k.
+template <class X, class W, int MB, int NB>
+inline void float_tile(const typename X::Number* const* x, const typename W::Number* w, int64_t k,
+                       const Out& out, const int32_t* rows, int32_t n) {
+  F acc[MB][NB];
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) acc[m][j] = set(0.0f);
+  int64_t i = 0;
+  for (; i + LANES <= k; i += LANES) {
+    F right[NB];
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) right[j] = W::get(w + j * k + i);
+#pragma GCC unroll 8
+    for (int m = 0; m < MB; m++) {
+      F left = X::get(x[m] + i);
+#pragma GCC unroll 8
+      for (int j = 0; j < NB; j++) acc[m][j] = fma(left, right[j], acc[m][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) {
+      float total = sum(acc[m][j]);
+      for (int64_t t = i; t < k; t++) total += X::one(x[m][t]) * W::one(w[j * k + t]);
+      out.put(rows[m], n + j, total);
+    }
+}
+
+template <class X, class W, int MB>
+inline void float_rows(const typename X::Number* const* x, const typename W::Number* w, int64_t k,
+                       const Out& out, const int32_t* rows, int32_t n0, int32_t n1) {
+  constexpr int NB = MB == 1 ? 4 : WIDE;
+  int32_t n = n0;
+  for (; n + NB <= n1; n += NB) float_tile<X, W, MB, NB>(x, w + n * k, k, out, rows, n);
+  for (; n < n1; n++) float_tile<X, W, MB, 1>(x, w + n * k, k, out, rows, n);
+}
+
+// Input X and weights W of float kinds: a panel of weights stays near while all rows pass by it.
+template <class X, class W>
+inline void float_linear(const Op& op, const Step& s, Share share, const typename X::Number* base,
+                         int64_t stride) {
+  const auto* w = static_cast<const typename W::Number*>(op.p0);
+  Out out{op, s, static_cast<const float*>(op.p1)};
+  Rows rows = rows_of(op, s);
+  int32_t blocks = (op.n + 15) / 16;
+  int32_t n0 = begin(share, blocks) * 16, n1 = min_of(op.n, end(share, blocks) * 16);
+  constexpr int32_t PANEL = 16;
+  for (int32_t n = n0; n < n1; n += PANEL) {
+    int32_t upto = min_of(n1, n + PANEL);
+    for (int32_t m = 0; m < rows.count;) {
+      const typename X::Number* x[TALL];
+      int32_t index[TALL];
+      int32_t many = rows.count - m >= TALL ? TALL : 1;
+      for (int32_t i = 0; i < many; i++) {
+        index[i] = rows[m + i];
+        x[i] = base + index[i] * stride;
+      }
+      if (many == TALL)
+        float_rows<X, W, TALL>(x, w, op.k, out, index, n, upto);
+      else
+        float_rows<X, W, 1>(x, w, op.k, out, index, n, upto);
+      m += many;
+    }
+  }
+}
+
+// Weights of whole numbers lie in blocks of 16 rows: for each four columns, 16 × 4 bytes (two times
+// four columns where a byte holds two codes). Codes are unsigned, with `op.b` as their zero.
+
+// One row-wise scale: whole numbers all the way.
+template <int MB, int NB>
+inline void byte_tile(const int8_t* const* x, const uint8_t* w, int64_t fours, const Out& out,
+                      const int32_t* rows, const int32_t* start, const float* left,
+                      const float* scale, int32_t n) {
+  I acc[MB][NB];
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) acc[m][j] = set_i(start[m]);
+  for (int64_t i = 0; i < fours; i++) {
+    Codes c[NB];
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) c[j] = load_codes(w + (j * fours + i) * 64);
+#pragma GCC unroll 8
+    for (int m = 0; m < MB; m++) {
+      int32_t four;
+      std::memcpy(&four, x[m] + 4 * i, 4);
+#pragma GCC unroll 8
+      for (int j = 0; j < NB; j++) acc[m][j] = dot(acc[m][j], c[j], four);
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++)
+      out.put(rows[m], n + 16 * j, to_float(acc[m][j]) * (load(scale + n + 16 * j) * set(left[m])));
+}
+
+struct Groups {
+  int32_t count, size;  // of columns
+  int32_t zero;
+  const uint16_t* scale;  // [blocks, count, 16] float16
+  const uint16_t* low;    // likewise what a code of 0 stands for, or null
+};
+
+// A scale per group of columns: floats from group to group.
+template <int format, int MB, int NB>
+inline void group_tile(const int8_t* const* x, const uint8_t* w, const Groups& g, const Out& out,
+                       const int32_t* rows, const int32_t* const* sums, const float* const* left,
+                       int32_t n) {
+  constexpr int PER = format == G4 ? 8 : 4;  // columns in 64 bytes
+  int64_t steps = g.size / PER, panel = int64_t(g.count) * steps * 64;
+  int64_t block = n / 16;
+  F total[MB][NB];
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) total[m][j] = set(0.0f);
+  for (int32_t group = 0; group < g.count; group++) {
+    I acc[MB][NB];
+#pragma GCC unroll 8
+    for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+      for (int j = 0; j < NB; j++) acc[m][j] = set_i(-g.zero * sums[m][group]);
+    for (int64_t i = 0; i < steps; i++) {
+      int64_t place = group * steps + i;
+#pragma GCC unroll 8
+      for (int j = 0; j < NB; j++) {
+        Codes c = load_codes(w + j * panel + place * 64);
+#pragma GCC unroll 8
+        for (int m = 0; m < MB; m++) {
+          int32_t four[2];
+          std::memcpy(four, x[m] + PER * place, PER);
+          if (format == G4) {
+            acc[m][j] = dot_small(acc[m][j], low(c), four[0]);
+            acc[m][j] = dot_small(acc[m][j], high(c), four[1]);
+          } else {
+            acc[m][j] = dot(acc[m][j], c, four[0]);
+          }
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) {
+      int64_t lane = ((block + j) * g.count + group) * 16;
+      F scale = load_f16(g.scale + lane);
+#pragma GCC unroll 8
+      for (int m = 0; m < MB; m++)
+        total[m][j] = fma(to_float(acc[m][j]), scale * set(left[m][group]), total[m][j]);
+      if (g.low) {
+        F low = load_f16(g.low + lane);
+#pragma GCC unroll 8
+        for (int m = 0; m < MB; m++)
+          total[m][j] = fma(low, set(left[m][group] * float(sums[m][group])), total[m][j]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) out.put(rows[m], n + 16 * j, total[m][j]);
+}
+
+// The rows of a tile and what belongs to them.
+template <int MB>
+struct Tile {
+  const int8_t* x[MB];
+  int32_t rows[MB];
+  const int32_t* sums[MB];
+  const float* left[MB];
+  int32_t start[MB];
+  float scale[MB];
+
+  Tile(const Step& s, const Rows& rows_of_op, int32_t m, int64_t stride, int32_t groups, int32_t zero) {
+    for (int i = 0; i < MB; i++) {
+      int64_t row = rows[i] = rows_of_op[m + i];
+      x[i] = s.codes + row * stride;
+      sums[i] = s.code_sum + row * groups;
+      left[i] = s.code_scale + row * groups;
+      start[i] = -zero * sums[i][0];
+      scale[i] = left[i][0];
+    }
+  }
+};
+
+template <int format, int MB, int NB>
+inline void code_tile(const Op& op, const Tile<MB>& t, const Groups& g, const Out& out, int32_t n) {
+  const auto* w = static_cast<const uint8_t*>(op.p0);
+  if constexpr (format == I8) {
+    int64_t fours = (op.k + 3) / 4;
+    byte_tile<MB, NB>(t.x, w + n / 16 * fours * 64, fours, out, t.rows, t.start, t.scale,
+                      static_cast<const float*>(op.p2), n);
+  } else {
+    int64_t panel = int64_t(op.k) / (format == G4 ? 8 : 4) * 64;
+    group_tile<format, MB, NB>(t.x, w + n / 16 * panel, g, out, t.rows, t.sums, t.left, n);
+  }
+}
+
+template <int format, int MB>
+inline void code_rows(const Op& op, const Tile<MB>& t, const Groups& g, const Out& out, int32_t n0,
+                      int32_t n1) {
+  constexpr int NB = MB == 1 ? 4 : WIDE_CODES;
+  int32_t n = n0;
+  for (; n + 16 * NB <= n1; n += 16 * NB) code_tile<format, MB, NB>(op, t, g, out, n);
+  for (; n < n1; n += 16) code_tile<format, MB, 1>(op, t, g, out, n);
+}
+
+template <int format>
+inline void code_linear(const Op& op, const Step& s, Share share) {
+  constexpr int MANY = format == I8 ? TALL_BYTES : TALL_GROUPS;
+  constexpr int32_t BLOCK = 12 * MANY;  // rows whose codes stay near while the panels pass by
+  Out out{op, s, static_cast<const float*>(op.p1)};
+  int32_t groups = format == I8 ? 1 : op.k / op.group;
+  Groups g{groups, op.group, int32_t(op.b), static_cast<const uint16_t*>(op.p2),
+           static_cast<const uint16_t*>(op.p3)};
+  Rows rows = rows_of(op, s);
+  int64_t stride = code_stride(op.k);
+  int32_t blocks = (op.n + 15) / 16;
+  int32_t n0 = begin(share, blocks) * 16, n1 = end(share, blocks) * 16;
+  constexpr int32_t PANEL = 16 * WIDE_CODES;
+  for (int32_t first = 0; first < rows.count; first += BLOCK) {
+    int32_t last = min_of(rows.count, first + BLOCK);
+    int32_t step = last - first < MANY ? n1 - n0 : PANEL;
+    for (int32_t n = n0; n < n1; n += step) {
+      int32_t upto = min_of(n1, n + step), m = first;
+      for (; m + MANY <= last; m += MANY)
+        code_rows<format, MANY>(op, Tile<MANY>(s, rows, m, stride, groups, g.zero), g, out, n, upto);
+      if (last - m >= 4) {
+        code_rows<format, 4>(op, Tile<4>(s, rows, m, stride, groups, g.zero), g, out, n, upto);
+        m += 4;
+      }
+      if (last - m >= 4) {
+        code_rows<format, 4>(op, Tile<4>(s, rows, m, stride, groups, g.zero), g, out, n, upto);
+        m += 4;
+      }
+      switch (last - m) {
+        case 3: code_rows<format, 3>(op, Tile<3>(s, rows, m, stride, groups, g.zero), g, out, n, upto); break;
+        case 2: code_rows<format, 2>(op, Tile<2>(s, rows, m, stride, groups, g.zero), g, out, n, upto); break;
+        case 1: code_rows<format, 1>(op, Tile<1>(s, rows, m, stride, groups, g.zero), g, out, n, upto); break;
+        default: break;
+      }
+    }
+  }
+}
+
+#if defined(PUNA_BF16)
+// Pairs of bfloat16 are multiplied and added in one instruction.
+template <int MB, int NB>
+inline void half_tile(const uint16_t* const* x, const uint16_t* w, int64_t k, const Out& out,
+                      const int32_t* rows, int32_t n) {
+  __m512 acc[MB][NB];
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) acc[m][j] = _mm512_setzero_ps();
+  for (int64_t i = 0; i < k; i += 32) {
+    __mmask32 some = k - i >= 32 ? ~0u : (1u << (k - i)) - 1;
+    __m512i right[NB];
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) right[j] = _mm512_maskz_loadu_epi16(some, w + j * k + i);
+#pragma GCC unroll 8
+    for (int m = 0; m < MB; m++) {
+      __m512bh left = (__m512bh)_mm512_maskz_loadu_epi16(some, x[m] + i);
+#pragma GCC unroll 8
+      for (int j = 0; j < NB; j++) acc[m][j] = _mm512_dpbf16_ps(acc[m][j], left, (__m512bh)right[j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < MB; m++)
+#pragma GCC unroll 8
+    for (int j = 0; j < NB; j++) out.put(rows[m], n + j, _mm512_reduce_add_ps(acc[m][j]));
+}
+
+template <int MB>
+inline void half_rows(const uint16_t* const* x, const uint16_t* w, int64_t k, const Out& out,
+                      const int32_t* rows, int32_t n0, int32_t n1) {
+  int32_t n = n0;
+  for (; n + 4 <= n1; n += 4) half_tile<MB, 4>(x, w + n * k, k, out, rows, n);
+  for (; n < n1; n++) half_tile<MB, 1>(x, w + n * k, k, out, rows, n);
+}
+
+inline void half_linear(const Op& op, const Step& s, Share share) {
+  const auto* w = static_cast<const uint16_t*>(op.p0);
+  const auto* base = reinterpret_cast<const uint16_t*>(s.codes);
+  Out out{op, s, static_cast<const float*>(op.p1)};
+  Rows rows = rows_of(op, s);
+  int64_t stride = code_stride(op.k);
+  int32_t blocks = (op.n + 15) / 16;
+  int32_t n0 = begin(share, blocks) * 16, n1 = min_of(op.n, end(share, blocks) * 16);
+  for (int32_t n = n0; n < n1; n += 16) {
+    int32_t upto = min_of(n1, n + 16);
+    for (int32_t m = 0; m < rows.count;) {
+      const uint16_t* x[4];
+      int32_t index[4];
+      int32_t many = min_of(4, rows.count - m);
+      for (int32_t i = 0; i < many; i++) {
+        index[i] = rows[m + i];
+        x[i] = base + index[i] * stride;
+      }
+      switch (many) {
+        case 4: half_rows<4>(x, w, op.k, out, index, n, upto); break;
+        case 3: half_rows<3>(x, w, op.k, out, index, n, upto); break;
+        case 2: half_rows<2>(x, w, op.k, out, index, n, upto); break;
+        default: half_rows<1>(x, w, op.k, out, index, n, upto);
+      }
+      m += many;
+    }
+  }
+}
+#endif
+
+inline void linear(const Op& op, const Step& s, Share share) {
+  const float* plain = op.input == AS_IS ? at(s, op.in, 0, op.in_col) : nullptr;
+  switch (op.format) {
+    case F32: return float_linear<Weights<F32>, Weights<F32>>(op, s, share, plain, s.strides[op.in]);
+    case F16: return float_linear<Weights<F32>, Weights<F16>>(op, s, share, plain, s.strides[op.in]);
+    case I8: return code_linear<I8>(op, s, share);
+    case G8: return code_linear<G8>(op, s, share);
+    case G4: return code_linear<G4>(op, s, share);
+    default:
+#if defined(PUNA_BF16)
+      return half_linear(op, s, share);
+#else
+      return float_linear<Weights<BF16>, Weights<BF16>>(
+          op, s, share, reinterpret_cast<const uint16_t*>(s.codes), code_stride(op.k));
+#endif
+  }
+}
+
+// Whole numbers for n columns: scale = largest / 127, and their sum.
+inline void to_codes(const float* x, int32_t n, int8_t* codes, float* scale, int32_t* total) {
+  float largest = 0.0f;
+  int32_t i = 0;
+  if (n >= LANES) {
+    F top = set(0.0f);
+    for (; i + LANES <= n; i += LANES) {
+      F v = load(x + i);
+      top = max(top, max(v, set(0.0f) - v));
+    }
+    largest = most(top);
+  }
+  for (; i < n; i++) largest = max_of(largest, std::fabs(x[i]));
+  float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+  *scale = largest / 127.0f;
+  for (i = 0; i + LANES <= n; i += LANES) store_codes(codes + i, nearest(load(x + i) * set(inverse)));
+  for (; i < n; i++) codes[i] = int8_t(std::nearbyint(x[i] * inverse));
+  int32_t sum = 0;
+  for (i = 0; i < n; i++) sum += codes[i];
+  *total = sum;
+}
+
+inline void prepare(const Op& op, const Step& s, Share share) {
+  Rows rows = rows_of(op, s);
+  int64_t stride = code_stride(op.k);
+  int32_t groups = op.mode == GROUPED ? op.k / op.group : 1;
+  for (int32_t r = begin(share, rows.count); r < end(share, rows.count); r++) {
+    int64_t row = rows[r];
+    const float* x = at(s, op.in, row, op.in_col);
+    if (op.mode == HALF) {
+      uint16_t* half = reinterpret_cast<uint16_t*>(s.codes) + row * stride;
+      for (int32_t i = 0; i < op.k; i++) half[i] = to_bf16(x[i]);
+      continue;
+    }
+    int8_t* codes = s.codes + row * stride;
+    int32_t size = op.mode == GROUPED ? op.group : op.k;
+    for (int32_t g = 0; g < groups; g++)
+      to_codes(x + g * size, size, codes + g * size, s.code_scale + row * groups + g,
+               s.code_sum + row * groups + g);
+    std::memset(codes + op.k, 0, stride - op.k);
+  }
+}
+
+// ---- the rest of a layer ----------------------------------------------------------------------
+
+inline void embed(const Op& op, const Step& s, Share share) {
+  Rows rows = rows_of(op, s);
+  for (int32_t r = begin(share, rows.count); r < end(share, rows.count); r++) {
+    int64_t id = op.mode ? s.positions[r] + op.k : s.ids[r];
+    float* out = at(s, op.out, r, op.out_col);
+    if (op.format == I8) {  // out of the blocks that serve the head
+      int64_t fours = (op.n + 3) / 4;
+      const auto* block = static_cast<const uint8_t*>(op.p0) + id / 16 * fours * 64 + id % 16 * 4;
+      float scale = static_cast<const float*>(op.p2)[id] * op.a;
+      for (int32_t i = 0; i < op.n; i++)
+        out[i] = (float(block[i / 4 * 64 + i % 4]) - op.b) * scale;
+      continue;
+    }
+    for (int32_t i = 0; i < op.n; i++) {
+      int64_t place = id * op.n + i;
+      float x = op.format == F32   ? static_cast<const float*>(op.p0)[place]
+                : op.format == F16 ? from_half(static_cast<const uint16_t*>(op.p0)[place])
+                                   : from_bf16(static_cast<const uint16_t*>(op.p0)[place]);
+      out[i] = op.add ? out[i] + x * op.a : x * op.a;
+    }
+  }
+}
+
+inline void normalize(const Op& op, const float* x, float* out) {
+  const auto* gain = static_cast<const float*>(op.p0);
+  const auto* bias = static_cast<const float*>(op.p1);
+  int32_t n = op.n, i = 0;
+  float mean = 0.0f;
+  if (op.mode == LAYER) {
+    F total = set(0.0f);
+    for (; i + LANES <= n; i += LANES) total = total + load(x + i);
+    mean = sum(total);
+    for (; i < n; i++) mean += x[i];
+    mean /= float(n);
+  }
+  F squares = set(0.0f);
+  for (i = 0; i + LANES <= n; i += LANES) {
+    F v = load(x + i) - set(mean);
+    squares = fma(v, v, squares);
+  }
+  float spread = sum(squares);
+  for (; i < n; i++) spread += (x[i] - mean) * (x[i] - mean);
+  float scale = 1.0f / std::sqrt(spread / float(n) + op.a), more = op.mode == RMS_ONE_PLUS ? 1.0f : 0.0f;
+  for (i = 0; i < n; i++) {
+    float v = (x[i] - mean) * scale;
+    if (gain) v *= gain[i] + more;
+    out[i] = bias ? v + bias[i] : v;
+  }
+}
+
+inline void norm(const Op& op, const Step& s, Share share) {
+  Rows rows = rows_of(op, s);
+  int32_t all = rows.count * op.heads;
+  for (int32_t i = begin(share, all); i < end(share, all); i++) {
+    int32_t row = rows[i / op.heads], column = i % op.heads * op.n;
+    normalize(op, at(s, op.in, row, op.in_col + column), at(s, op.out, row, op.out_col + column));
+  }
+}
+
+inline void rotate(const Op& op, const Step& s, Share share) {
+  int32_t half = op.k / 2;
+  int32_t all = s.tokens * op.heads;
+  for (int32_t i = begin(share, all); i < end(share, all); i++) {
+    int32_t row = i / op.heads;
+    float* x = at(s, op.in, row, op.in_col + i % op.heads * op.n);
+    const float* cos = s.cos[op.table] + int64_t(s.angle[op.table][row]) * half;
+    const float* sin = s.sin[op.table] + int64_t(s.angle[op.table][row]) * half;
+    if (op.mode) {  // neighbors turn together
+      for (int32_t j = 0; j < half; j++) {
+        float a = x[2 * j], b = x[2 * j + 1];
+        x[2 * j] = a * cos[j] - b * sin[j];
+        x[2 * j + 1] = b * cos[j] + a * sin[j];
+      }
+      continue;
+    }
+    for (int32_t j = 0; j < half; j++) {
+      float a = x[j], b = x[j + half];
+      x[j] = a * cos[j] - b * sin[j];
+      x[j + half] = b * cos[j] + a * sin[j];
+    }
+  }
+}
+
+inline void put(int32_t format, const float* x, int32_t n, void* store_at, int64_t place) {
+  if (format == F32) {
+    std::memcpy(static_cast<float*>(store_at) + place, x, sizeof(float) * n);
+    return;
+  }
+  auto* half = static_cast<uint16_t*>(store_at) + place;
+  for (int32_t i = 0; i < n; i++) half[i] = format == BF16 ? to_bf16(x[i]) : to_half(x[i]);
+}
+
+inline void get(int32_t format, const void* store_at, int64_t place, int32_t n, float* out) {
+  if (format == F32) {
+    std::memcpy(out, static_cast<const float*>(store_at) + place, sizeof(float) * n);
+    return;
+  }
+  const auto* half = static_cast<const uint16_t*>(store_at) + place;
+  int32_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    store(out + i, format == BF16 ? load_bf16(half + i) : load_f16(half + i));
+  for (; i < n; i++) out[i] = format == BF16 ? from_bf16(half[i]) : from_half(half[i]);
+}
+
+// in: the keys of each token, in2: its values.
+inline void keep(const Op& op, const Step& s, Share share) {
+  int32_t keys = op.kv_heads * op.n, values = op.kv_heads * op.value;
+  for (int32_t r = begin(share, s.tokens); r < end(share, s.tokens); r++) {
+    const int32_t* pages = s.pages[op.table * s.sequences + s.owner[r]];
+    int64_t slot = int64_t(pages[s.positions[r] / PAGE]) * PAGE + s.positions[r] % PAGE;
+    put(op.format, at(s, op.in, r, op.in_col), keys, const_cast<void*>(op.p0), slot * keys);
+    put(op.format, at(s, op.in2, r, op.in2_col), values, const_cast<void*>(op.p1), slot * values);
+  }
+}
+
+// Queries of one kv head that are attended together: rows of one sequence × some of its heads.
+struct Queries {
+  int32_t row, rows;    // of the step
+  int32_t head, heads;  // first query head, and how many
+  int32_t kv;
+  int32_t count() const { return rows * heads; }
+};
+
+struct Scores {
+  float* keys;      // [PAGE, n]
+  float* values;    // [PAGE, value]
+  float* out;       // [count, value]
+  float top[64];    // the largest score yet, of each query
+  float total[64];  // of e^(score - top)
+};
+
+inline float biased(const Op& op, int32_t head, int32_t position, float score) {
+  if (op.b > 0.0f) score = op.b * std::tanh(score / op.b);
+  if (!op.p2) return score;
+  float slope = static_cast<const float*>(op.p2)[head], bias = slope * float(position);
+  if (op.mode & 1) bias = from_bf16(to_bf16(from_bf16(to_bf16(slope)) * from_bf16(to_bf16(float(position)))));
+  return score + (op.mode & 2 ? bias * op.a : bias);
+}
+
+inline float product(const float* a, const float* b, int32_t n) {
+  F acc = set(0.0f);
+  int32_t i = 0;
+  for (; i + LANES <= n; i += LANES) acc = fma(load(a + i), load(b + i), acc);
+  float total = sum(acc);
+  for (; i < n; i++) total += a[i] * b[i];
+  return total;
+}
+
+// One query over the keys first … last - 1 of a page (Milakov & Gimelshein 2018).
+inline void one_page(const Op& op, const float* q, int32_t head, int32_t position, int32_t first,
+                     int32_t last, Scores& sc, int32_t index) {
+  float weight[PAGE];
+  float top = sc.top[index];
+  for (int32_t j = first; j < last; j++) {
+    weight[j] = biased(op, head, position + j, product(q, sc.keys + j * op.n, op.n) * op.a);
+    top = max_of(top, weight[j]);
+  }
+  for (int32_t j = 0; j < PAGE; j++)
+    if (j < first || j >= last) weight[j] = top;
+  store(weight, exponential(load(weight) - set(top)));
+  float total = 0.0f;
+  for (int32_t j = first; j < last; j++) total += weight[j];
+  float* out = sc.out + index * op.value;
+  if (top > sc.top[index]) {
+    float shrink[LANES];
+    store(shrink, exponential(set(sc.top[index] - top)));
+    sc.total[index] *= shrink[0];
+    for (int32_t i = 0; i < op.value; i++) out[i] *= shrink[0];
+    sc.top[index] = top;
+  }
+  sc.total[index] += total;
+  int32_t i = 0;
+  for (; i + LANES <= op.value; i += LANES) {
+    F acc = load(out + i);
+    for (int32_t j = first; j < last; j++) acc = fma(set(weight[j]), load(sc.values + j * op.value + i), acc);
+    store(out + i, acc);
+  }
+  for (; i < op.value; i++)
+    for (int32_t j = first; j < last; j++) out[i] += weight[j] * sc.values[j * op.value + i];
+}
+
+inline void attend_queries(const Op& op, const Step& s, const Queries& q, float* scratch) {
+  Scores sc;
+  sc.keys = scratch;
+  sc.values = sc.keys + PAGE * op.n;
+  sc.out = sc.values + PAGE * op.value;
+  for (int32_t i = 0; i < q.count(); i++) sc.top[i] = -std::numeric_limits<float>::infinity(), sc.total[i] = 0.0f;
+  std::memset(sc.out, 0, sizeof(float) * q.count() * op.value);
+  const int32_t* pages = s.pages[op.table * s.sequences + s.owner[q.row]];
+  int32_t begin = s.positions[q.row], end = s.positions[q.row + q.rows - 1];
+  int32_t from = op.window ? max_of(0, begin - op.window + 1) / PAGE : 0;
+  for (int32_t page = from; page <= end / PAGE; page++) {
+    int32_t position = page * PAGE, filled = min_of(PAGE, end + 1 - position);
+    for (int32_t j = 0; j < filled; j++) {
+      int64_t slot = int64_t(pages[page]) * PAGE + j;
+      get(op.format, op.p0, (slot * op.kv_heads + q.kv) * op.n, op.n, sc.keys + j * op.n);
+      get(op.format, op.p1, (slot * op.kv_heads + q.kv) * op.value, op.value, sc.values + j * op.value);
+    }
+    for (int32_t i = 0; i < q.count(); i++) {
+      int32_t row = q.row + i / q.heads, head = q.head + i % q.heads, at_position = s.positions[row];
+      int32_t first = op.window ? max_of(0, at_position - op.window + 1 - position) : 0;
+      int32_t last = min_of(PAGE, at_position + 1 - position);
+      if (first < last)
+        one_page(op, at(s, op.in, row, op.in_col + head * op.n), head, position, first, last, sc, i);
+    }
+  }
+  for (int32_t i = 0; i < q.count(); i++) {
+    int32_t row = q.row + i / q.heads, head = q.head + i % q.heads;
+    float total = sc.total[i];
+    float* out = at(s, op.out, row, op.out_col + head * op.value);
+    float shrink = 1.0f;
+    if (op.p3) {
+      float sink = static_cast<const float*>(op.p3)[head], top = max_of(sc.top[i], sink);
+      shrink = std::exp(sc.top[i] - top);
+      total = total * shrink + std::exp(sink - top);
+    }
+    for (int32_t j = 0; j < op.value; j++) out[j] = sc.out[i * op.value + j] * shrink / total;
+  }
+}
+
+inline void attend(const Op& op, const Step& s, Share share, float* scratch) {
+  int32_t each_kv = op.heads / op.kv_heads;
+  int32_t block = max_of(1, 64 / each_kv);
+  // Few rows and few heads: the heads of a group are shared out too, at the price of reading its
+  // keys more than once.
+  int32_t parts = 1;
+  while (parts < each_kv && each_kv % (2 * parts) == 0 && s.sequences * op.kv_heads * parts < share.threads)
+    parts *= 2;
+  int32_t task = 0;
+  for (int32_t row = 0; row < s.tokens;) {
+    int32_t rows = 1;
+    while (rows < block && row + rows < s.tokens && s.owner[row + rows] == s.owner[row]) rows++;
+    for (int32_t kv = 0; kv < op.kv_heads; kv++)
+      for (int32_t part = 0; part < parts; part++, task++)
+        if (task % share.threads == share.thread) {
+          int32_t heads = each_kv / parts;
+          attend_queries(op, s, {row, rows, kv * each_kv + part * heads, heads, kv}, scratch);
+        }
+    row += rows;
+  }
+}
+
+inline void gate(const Op& op, const Step& s, Share share) {
+  stretches(op, s, share, [&](int32_t row, int32_t from, int32_t upto) {
+    const float* a = at(s, op.in, row, op.in_col + from);
+    const float* b = op.in2 < 0 ? a : at(s, op.in2, row, op.in2_col + from);
+    float* out = at(s, op.out, row, op.out_col + from);
+    if (op.in2 < 0)
+      each(upto - from, a, b, out, [&](F x, F) { return act(op.act, x); });
+    else
+      each(upto - from, a, b, out, [&](F x, F y) { return act(op.act, x) * y; });
+  });
+}
+
+inline void elementwise(const Op& op, const Step& s, Share share) {
+  stretches(op, s, share, [&](int32_t row, int32_t from, int32_t upto) {
+    const float* a = at(s, op.in, row, op.in_col + from);
+    float* out = at(s, op.out, row, op.out_col + from);
+    int32_t n = upto - from;
+    F factor = set(op.a);
+    switch (op.kind) {
+      case ADD: return each(n, a, out, out, [&](F x, F y) { return fma(x, factor, y); });
+      case CLAMP: return each(n, a, a, out, [&](F x, F) { return min(max(x, set(-op.a)), factor); });
+      default: break;
+    }
+    if (op.b > 0.0f)
+      each(n, a, a, out, [&](F x, F) { return set(op.b) * hyperbolic_tangent(x * factor / set(op.b)); });
+    else
+      each(n, a, a, out, [&](F x, F) { return x * factor; });
+  });
+}
+
+inline void gather(const Op& op, const Step& s, Share share) {
+  for (int32_t r = begin(share, s.due); r < end(share, s.due); r++)
+    std::memcpy(at(s, op.out, r, op.out_col), at(s, op.in, s.due_rows[r], op.in_col),
+                sizeof(float) * op.n);
+}
+
+inline void run(const Op& op, const Step& s, Share share, float* scratch) {
+  switch (op.kind) {
+    case EMBED: return embed(op, s, share);
+    case NORM: return norm(op, s, share);
+    case PREPARE: return prepare(op, s, share);
+    case LINEAR: return linear(op, s, share);
+    case ROTATE: return rotate(op, s, share);
+    case STORE: return keep(op, s, share);
+    case ATTEND: return attend(op, s, share, scratch);
+    case GATE: return gate(op, s, share);
+    case GATHER: return gather(op, s, share);
+    default: return elementwise(op, s, share);
+  }
+}

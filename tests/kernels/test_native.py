@@ -1,0 +1,255 @@
+"""The compiled step against the torch step, over all forms of the parity table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from puna.adapter import attach
+from puna.engine import Chunk, PagePool, Runner, TorchRunner
+from puna.engine.lower import lower
+from puna.engine.native import NativeRunner, fastest
+from puna.engine.runner import in_torch
+from puna.families import name_table, read_config
+from puna.kernels import LEVELS, library, pool
+from puna.model import Decoder, PackedWeight, build, initialize
+from puna.model.native import Native
+from puna.quant import pack
+from puna.spec import Dense, ModelSpec
+from tests.parity.forms import FORMS
+from tests.unit.tiny import tiny
+
+pytestmark = pytest.mark.skipif(library() is None, reason="the kernels were not compiled")
+LEVELS_HERE = library().levels() if library() else LEVELS
+BEST = LEVELS_HERE[-1]
+CONFIGS = {form.id: form.config for form in FORMS}
+
+
+def spec_of(name: str) -> ModelSpec:
+    return read_config(CONFIGS[name]().to_dict())
+
+
+def model_of(name: str, dtype: torch.dtype = torch.float32) -> tuple[ModelSpec, Decoder]:
+    spec = spec_of(name)
+    model = build(spec, device="cpu")
+    initialize(model, seed=3, std=0.2)
+    return spec, model.to(dtype).eval().requires_grad_(False)
+
+
+@dataclass
+class Sequence:
+    """A prompt that is run piece by piece over pages of its own."""
+
+    tokens: list[int]
+    adapter: int | None = None
+    done: int = 0
+    tables: list[list[int]] = field(default_factory=list)
+
+
+def pages_for(spec: ModelSpec, dtype: torch.dtype, sequences: list[Sequence]) -> PagePool:
+    made = PagePool(spec, limit=64, dtype=dtype, device=torch.device("cpu"))
+    for number, sequence in enumerate(sequences):
+        first = 1 + 16 * number
+        # Not in order, so that a page that is looked for by its place is not found.
+        sequence.tables = [list(range(first + 15, first - 1, -1)) for _ in made.windows]
+        sequence.done = 0
+    return made
+
+
+def run(runner: Runner, sequences: list[Sequence], counts: list[int]) -> Tensor:
+    """Compute so many more tokens of each sequence, and return all of their logits."""
+    ids, chunks = [], []
+    for sequence, count in zip(sequences, counts, strict=True):
+        if count:
+            ids += sequence.tokens[sequence.done : sequence.done + count]
+            tables = tuple(sequence.tables)
+            span = len(sequence.tokens)
+            chunks.append(Chunk(tables, sequence.done, count, span, sequence.adapter))
+            sequence.done += count
+    with torch.inference_mode():
+        return runner.run(ids, chunks, list(range(len(ids))))
+
+
+STEPS = ([20, 33], [1, 1], [7, 0], [1, 5], [3, 1])
+
+
+def prompts(vocab: int) -> list[Sequence]:
+    generator = torch.Generator().manual_seed(1)
+    return [Sequence(torch.randint(vocab, (64,), generator=generator).tolist()) for _ in range(2)]
+
+
+def both(
+    spec: ModelSpec, model: Decoder, level: str, sequences: list[Sequence], threads: int = 2
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the logits of some steps, compiled and by torch."""
+    answers = []
+    for native in (True, False):
+        made = pages_for(spec, model.dtype, sequences)
+        runner: Runner = TorchRunner(model, made)
+        if native:
+            lowered = lower(model, spec, made.keys, made.values, made.group_of)
+            running = pool(level, threads)
+            assert lowered is not None
+            assert running is not None
+            runner = NativeRunner(lowered, running, model.tables, made)
+        answers.append([run(runner, sequences, counts) for counts in STEPS])
+    return answers[0], answers[1]
+
+
+def close(got: list[Tensor], want: list[Tensor], bound: float) -> None:
+    """Hold logits against each other, on the scale of the largest."""
+    for one, other in zip(got, want, strict=True):
+        assert one.shape == other.shape
+        assert float((one - other).abs().max()) < bound * float(other.abs().max())
+
+
+def lowers(name: str) -> bool:
+    layers = spec_of(name).layers
+    return all(isinstance(one.ffn, Dense) and isinstance(one.mixer.qkv, str) for one in layers)
+
+
+KNOWN = [name for name in CONFIGS if lowers(name)]
+
+
+# The axes that kernels of different instructions could differ in.
+SOME = ["llama-grouped-tied", "bloom-8-heads-untied", "falcon-rw", "pythia-parallel", "gemma2"]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_form_as_in_torch(name: str) -> None:
+    spec, model = model_of(name)
+    close(*both(spec, model, BEST, prompts(spec.vocab)), 2e-5)
+
+
+@pytest.mark.parametrize("level", LEVELS_HERE[:-1])
+@pytest.mark.parametrize("name", SOME)
+def test_plainer_instructions(name: str, level: str) -> None:
+    spec, model = model_of(name)
+    close(*both(spec, model, level, prompts(spec.vocab)), 2e-5)
+
+
+@pytest.mark.parametrize("level", LEVELS_HERE)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype: torch.dtype, level: str) -> None:
+    """Against float32 with the same weights: no further from it than torch in half precision."""
+    for name in SOME:
+        spec, half = model_of(name, dtype)
+        _, full = model_of(name, dtype)
+        full.float()
+        got, torch_half = both(spec, half, level, prompts(spec.vocab))
+        _, want = both(spec, full, level, prompts(spec.vocab))
+        for one, other, true in zip(got, torch_half, want, strict=True):
+            allowed = float((other - true).abs().max()) * 1.5 + 1e-3 * float(true.abs().max())
+            assert float((one - true).abs().max()) < allowed
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads(threads: int) -> None:
+    spec, model = model_of("llama-grouped-tied")
+    two, _ = both(spec, model, BEST, prompts(spec.vocab), 2)
+    other, _ = both(spec, model, BEST, prompts(spec.vocab), threads)
+    assert all(map(torch.equal, two, other))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("name", KNOWN)
+def test_packed_weights_of_every_form(name: str, kind: str) -> None:
+    """Against the same numbers unpacked; what remains is the rounding of inputs to 8 bits."""
+    spec, model = model_of(name)
+    pack_model(model, kind)
+    got, want = both(spec, model, BEST, prompts(spec.vocab))
+    assert sum(isinstance(m, PackedWeight) for m in model.modules()) > 1
+    close(got, want, 0.12)
+
+
+@pytest.mark.parametrize("level", LEVELS_HERE)
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_packed_weights_with_plainer_instructions(kind: str, level: str) -> None:
+    """Sums of whole numbers are exact, so all levels agree up to the float operations."""
+    spec, model = model_of("llama-grouped-tied")
+    pack_model(model, kind)
+    best, _ = both(spec, model, BEST, prompts(spec.vocab))
+    other, _ = both(spec, model, level, prompts(spec.vocab))
+    close(other, best, 1e-2)
+
+
+def pack_model(model: Decoder, kind: str) -> None:
+    for linear in model.linears().values():
+        packed = pack(linear.weight.detach(), kind)
+        del linear.weight
+        linear.weight = PackedWeight(packed, torch.float32, Native())
+
+
+def test_rows_with_adapters_of_their_own() -> None:
+    spec, model = tiny()
+    generator = torch.Generator().manual_seed(5)
+    slots = [attach(model, name_table(spec), rank=3, alpha=6.0, seed=s) for s in range(2)]
+    for name, parameter in model.named_parameters():
+        if name.endswith(".b"):
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+    model.requires_grad_(False)
+    sequences = prompts(spec.vocab)
+    seen = []
+    for uses in ((None, slots[0]), (slots[1], slots[0]), (slots[1], slots[1]), (None, None)):
+        for sequence, slot in zip(sequences, uses, strict=True):
+            sequence.adapter = slot
+        got, want = both(spec, model, BEST, sequences)
+        close(got, want, 2e-5)
+        seen.append(got[0][:20])
+    assert torch.equal(seen[0], seen[3])  # the first sequence, without an adapter both times
+    assert torch.equal(seen[1], seen[2])  # with one, whatever the other uses
+    assert not torch.allclose(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("kind", [None, "int8", "int4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_does_not_depend_on_its_neighbors(dtype: torch.dtype, kind: str | None) -> None:
+    """To the last bit: alone, beside others, and however its sequence is cut."""
+    for name in SOME:
+        spec, model = model_of(name, dtype)
+        if kind is not None:
+            pack_model(model, kind)
+        first, second = prompts(spec.vocab)
+        cuts = ([[48, 0]], [[9, 17], [1, 3], [30, 0], [7, 1], [1, 1]], [[1, 5]] * 48)
+        answers = []
+        for counts in cuts:
+            made = pages_for(spec, dtype, [first, second])
+            runner = fastest(model, spec, made)
+            assert isinstance(runner, NativeRunner)
+            rows = [
+                run(runner, [first, second], [a, min(b, 64 - second.done)])[:a] for a, b in counts
+            ]
+            answers.append(torch.cat(rows)[:48])
+        assert torch.equal(answers[0], answers[1])
+        assert torch.equal(answers[0], answers[2])
+
+
+def test_more_tokens_than_pass_together() -> None:
+    spec, model = tiny(max_position_embeddings=1024)
+    tokens = torch.randint(spec.vocab, (700,), generator=torch.Generator().manual_seed(2)).tolist()
+    sequence = Sequence(tokens)
+    answers = []
+    for make in (fastest, in_torch):
+        made = PagePool(spec, limit=64, dtype=torch.float32, device=torch.device("cpu"))
+        sequence.tables, sequence.done = [list(range(1, 50)) for _ in made.windows], 0
+        answers.append(run(make(model, spec, made), [sequence], [700]))
+    close(answers[:1], answers[1:], 2e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if not lowers(name)])
+def test_what_the_kernels_lack_runs_in_torch(name: str) -> None:
+    spec, model = model_of(name)
+    runner = fastest(model, spec, pages_for(spec, torch.float32, []))
+    assert isinstance(runner, TorchRunner)
+
+
+def test_values_that_are_not_finite_stay_with_their_sequence() -> None:
+    spec, model = tiny()
+    model.embed.tokens[7] = float("nan")
+    sequences = [Sequence([7] * 64), Sequence([3] * 64)]
+    got, _ = both(spec, model, BEST, sequences)
+    assert got[0][:20].isnan().all()
+    assert got[0][20:].isfinite().all()
