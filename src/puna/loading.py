@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 import torch
 
 from puna.adapter import read_adapter
-from puna.errors import AdapterError, UsageError
+from puna.errors import AdapterError, UsageError, WeightsError
 from puna.families import NameTable, gguf_names, name_table
-from puna.formats import Gguf, count_types
-from puna.model import Decoder, build
+from puna.formats import PACKINGS, Gguf, Packing, choose_packing, count_types
+from puna.model import Decoder, PackedWeight, build, choose_kernel
+from puna.quant import Packed
 from puna.reading import Description, describe, read_text
 from puna.seal import (
     SEAL_KEY,
@@ -37,11 +38,19 @@ from puna.source import (
 )
 from puna.spec import ModelSpec
 from puna.text import TextParts
-from puna.weights import checkpoint_dtype, load_into, open_checkpoint, open_gguf
+from puna.weights import (
+    Checkpoint,
+    Packer,
+    checkpoint_dtype,
+    load_into,
+    open_checkpoint,
+    open_gguf,
+)
 
 # Passed as a key to ignore, it lets an adapter onto another base than it names.
 BASE_KEY = "base_model_name_or_path"
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Quant = Literal["auto", "none", "keep", "int8", "int4", "nf4"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +58,10 @@ class Parts:
     """An opened model, piece by piece.
 
     `adapter` is the slot of the adapter it was opened with, `gguf` the header of the file where it
-    is one; `stored` is the number format that its weights are kept in there, such as `bfloat16`, or
-    `Q4_0`, the coarsest of several. `tuned` is the folder of the adapter, `ignored` the config keys
-    that were passed over, `seals` are those of model and adapter; `notes` is what the user should
-    know.
+    is one; `stored` is the number format that its weights come from, such as `bfloat16`, or `Q4_0`,
+    the coarsest of several, and `packing` the one that they are packed in now. `tuned` is the
+    folder of the adapter, `ignored` the config keys that were passed over, `seals` are those of
+    model and adapter; `notes` is what the user should know.
     """
 
     source: Source
@@ -64,6 +73,7 @@ class Parts:
     adapter: int | None
     stored: str
     gguf: Gguf | None = None
+    packing: Packing | None = None
     tuned: Path | None = None
     ignored: tuple[str, ...] = ()
     seals: Seals = field(default_factory=Seals)
@@ -79,6 +89,8 @@ class Known:
     dtype: str
     device: str
     ignored: tuple[str, ...]
+    quant: str = "auto"
+    packing: Packing | None = None
 
 
 def load_parts(
@@ -86,6 +98,7 @@ def load_parts(
     *,
     adapter: str | Path | None = None,
     dtype: DType = "auto",
+    quant: Quant = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
     pull: bool = False,
@@ -104,6 +117,8 @@ def load_parts(
             unless a request says otherwise.
         dtype: what weights and activations are kept in; `auto` is the checkpoint's own, and
             bfloat16 where most of its weights are quantized (GGUF).
+        quant: what weights are packed in, see `puna.formats.choose_packing`; activations stay in
+            the dtype.
         device: `auto` takes the first CUDA device if there is one.
         ignore_keys: config keys to pass over although they are unknown; `seal` passes over that
             the model is not as it was sealed.
@@ -132,24 +147,79 @@ def load_parts(
     tuned = None if beside is None else beside.path
     weights = source.weights or source.path
     checkpoint = open_checkpoint(weights) if gguf is None else open_gguf(gguf)
-    kept = checkpoint_dtype(checkpoint)
+    _check_packed(opened, checkpoint)
+    kept = checkpoint_dtype(checkpoint) if opened.packing is None else opened.packing.dtype
     kind = _dtype(kept if dtype == "auto" else dtype)
+    types = {} if gguf is None else count_types(gguf)
+    packing = choose_packing(quant, _name(kind), own=opened.packing, types=types)
     place = _device(device)
     text = read_text(source, config, gguf, template=template, adapter=tuned)
     another = template is not None or (source.ollama is not None and source.ollama.template)
     seals = _seals(opened, text, tuned, own=not another, check=SEAL_KEY not in ignored)
     if before is not None:
-        before(Known(opened, text, str(kind).removeprefix("torch."), place, ignored))
+        before(Known(opened, text, _name(kind), place, ignored, quant, packing))
     table = name_table(spec)
     decoder = build(spec, dtype=kind)
     names = table if gguf is None else gguf_names(spec)
-    load_into(decoder, checkpoint, names, device=place, progress=progress)
+    packer = None if packing is None else packer_of(decoder, packing, own=opened.packing)
+    load_into(decoder, checkpoint, names, device=place, packer=packer, progress=progress)
     decoder.eval().requires_grad_(False)
     slot = None if tuned is None else read_adapter(tuned, decoder, table)
-    stored = kept if gguf is None else main_format(count_types(gguf))
+    stored = _stored(opened, packing, kept)
     return Parts(
-        source, config, spec, table, decoder, text, slot, stored, gguf, tuned, ignored, seals, notes
-    )
+        source, config, spec, table, decoder, text, slot, stored, gguf, packing, tuned, ignored,
+        seals, notes,
+    )  # fmt: skip
+
+
+def _stored(opened: Description, packing: Packing | None, dtype: str) -> str:
+    """Return the number format that the weights come from, as far as it is the coarsest."""
+    if opened.packing is not None:
+        return opened.packing.format
+    if packing is not None and packing.format in PACKINGS:
+        return packing.format
+    return dtype if opened.gguf is None else main_format(count_types(opened.gguf))
+
+
+def _check_packed(opened: Description, checkpoint: Checkpoint) -> None:
+    """See that config and weights agree on whether these are packed."""
+    if (opened.packing is None) != (not checkpoint.packed):
+        says, holds = ("packed", "none") if opened.packing else ("not packed", "packed ones")
+        raise WeightsError(
+            f"config.json says that the weights are {says}, but the files hold {holds}",
+            where=str(opened.source.path),
+            remedy="use config and weights of one folder, as puna quantize wrote it",
+        )
+
+
+def packer_of(decoder: Decoder, packing: Packing, *, own: Packing | None = None) -> Packer:
+    """Return how weights are packed: table and head in 8 bits at least, and what is, as it is.
+
+    Args:
+        decoder: as it was built.
+        packing: what they are to be packed in.
+        own: how they are packed already.
+    """
+    dtype = decoder.dtype
+    tables = decoder.packable()
+    anew = own is None and packing.format in PACKINGS
+
+    def kind(name: str) -> str | None:
+        if not anew:
+            return None
+        return "int8" if name in ("embed.tokens", "output.weight") else packing.format
+
+    def hold(name: str, packed: Packed) -> PackedWeight:
+        table = tables[name]
+        if table and decoder.output.weight is not None:  # it is looked up and no more
+            return PackedWeight(packed, dtype)
+        return PackedWeight(packed, dtype, choose_kernel(packed, dtype, table=table), table=table)
+
+    return Packer({name: kind(name) for name in tables}, hold)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _resolve(

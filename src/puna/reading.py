@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from puna.families import open_config, read_config
-from puna.formats import Gguf, read_gguf
+from puna.formats import Gguf, Packing, read_gguf, read_packing, without_packing
 from puna.source import Source, resolve
 from puna.spec import ModelSpec
 from puna.text import TextParts, text_of_folder, text_of_gguf
@@ -16,12 +16,16 @@ from puna.text import TextParts, text_of_folder, text_of_gguf
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A model's config and spec; `gguf` is the header where it is a GGUF file."""
+    """A model's config and spec; `gguf` is the header where it is a GGUF file.
+
+    `packing` says how Puna packed the weights, where it did; the config is without it.
+    """
 
     source: Source
     config: Mapping[str, Any]
     spec: ModelSpec
     gguf: Gguf | None
+    packing: Packing | None = None
 
 
 def describe(source: Source, *, ignore_keys: Iterable[str] = ()) -> Description:
@@ -32,7 +36,10 @@ def describe(source: Source, *, ignore_keys: Iterable[str] = ()) -> Description:
     """
     ignored = tuple(ignore_keys)
     config, found = open_config(source.path, ignore_keys=ignored)
-    return Description(source, config, read_config(config, ignore_keys=ignored), found)
+    packing = read_packing(config)
+    if packing is not None:
+        config = without_packing(config)
+    return Description(source, config, read_config(config, ignore_keys=ignored), found, packing)
 
 
 def read_text(

@@ -54,7 +54,7 @@ def save_parts(
     seal = seal or seal_parts(parts)
     table, config = saved_form(parts.spec, parts.config)
     break_seal(folder)
-    save_folder(parts.model, table, folder, config=config, dtype=dtype)
+    save_folder(parts.model, table, folder, config=config, packing=parts.packing, dtype=dtype)
     save_specials(parts.source.path, folder)
     if parts.text.tokenizer is not None:
         save_tokenizer(parts.text.tokenizer, folder)

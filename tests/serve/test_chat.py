@@ -142,8 +142,9 @@ def test_a_stop_string_ends_the_answer_and_is_not_in_it(
 
 def test_n_answers_have_seeds_of_their_own(client: openai.OpenAI, lm: LanguageModel) -> None:
     heat: dict[str, Any] = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 10}
-    want = [lm.chat(ASK, **heat, seed=7 + n).text for n in range(3)]
+    want = [done.text for done in lm.chat_samples(ASK, 3, **heat, seed=7)]
     assert len(set(want)) == 3
+    assert want[0] == lm.chat(ASK, **heat, seed=7).text
     answer = ask(client, **heat, seed=7, n=3)
     assert [choice.message.content for choice in answer.choices] == want
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
@@ -161,7 +162,7 @@ def test_the_wire_s_own_temperature_is_one(client: openai.OpenAI, lm: LanguageMo
 
 
 def test_extras_of_open_models(client: openai.OpenAI, lm: LanguageModel) -> None:
-    extras: dict[str, Any] = {"top_k": 9, "min_p": 0.01, "repetition_penalty": 1.3}
+    extras = {"top_k": 9, "min_p": 0.01, "typical_p": 0.9, "repetition_penalty": 1.3}
     heat: dict[str, Any] = {"temperature": 1.2, "seed": 5, "max_tokens": 16}
     answer = ask(client, **heat, extra_body=extras)
     assert answer.choices[0].message.content == lm.chat(ASK, **heat, **extras).text

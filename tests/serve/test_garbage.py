@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from puna.serve.wire import _LATER, ChatRequest
+from puna.serve.fields import Asking
+from puna.serve.forms import Forms
+from puna.serve.wire import _LATER, ChatRequest, TextRequest
 from tests.serve.conftest import KEY, MODEL, Room
 
 PATH = "/v1/chat/completions"
@@ -51,7 +53,10 @@ def test_random_bytes(http: httpx2.Client, body: bytes) -> None:
     refused(http.post(PATH, content=body))
 
 
-KNOWN = sorted({*ChatRequest.model_fields, *_LATER} - {"max_tokens", "max_completion_tokens"})
+SHARED = {*Asking.model_fields, *Forms.model_fields}
+LIMITS = {"max_tokens", "max_completion_tokens"}
+KNOWN = sorted({*ChatRequest.model_fields, *SHARED, *_LATER} - LIMITS)
+KNOWN_OF_TEXT = sorted({*TextRequest.model_fields, *SHARED, "best_of", "echo"} - LIMITS)
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -62,7 +67,7 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(
-            st.sampled_from(["role", "content", "type", "text", "include_usage", "x"]),
+            st.sampled_from(["role", "content", "type", "text", "include_usage", "x", "json", "5"]),
             inner,
             max_size=4,
         )
@@ -76,6 +81,17 @@ JSON = st.recursive(
 def test_random_values_of_parameters(http: httpx2.Client, changes: dict[str, Any]) -> None:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
     answer = http.post(PATH, content=json.dumps(body | changes | {"max_tokens": 1}))
+    if answer.status_code != 200:
+        refused(answer)
+
+
+@given(changes=st.dictionaries(st.sampled_from(KNOWN_OF_TEXT), JSON, max_size=3))
+@property_of_the_room
+def test_random_values_of_parameters_of_completions(
+    http: httpx2.Client, changes: dict[str, Any]
+) -> None:
+    body = {"model": MODEL, "prompt": "x"} | changes | {"max_tokens": 1}
+    answer = http.post("/v1/completions", content=json.dumps(body))
     if answer.status_code != 200:
         refused(answer)
 

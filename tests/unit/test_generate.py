@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 import puna
 from puna.errors import ContextError, SourceError, TemplateError, TokenizerError, UsageError
-from puna.generate import LanguageModel
+from puna.generate import Generation, LanguageModel
 from tests.unit.tiny import save_tiny
 
 CHECKPOINTS = Path("data/checkpoints")
@@ -95,6 +96,99 @@ def test_stop_strings_end_the_text_and_are_not_in_it(cria: LanguageModel) -> Non
     cut = cria.chat(ASK, max_tokens=40, stop=stop)
     assert cut.text == whole[: whole.index(stop)]
     assert cut.finish == "stop"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 11])
+def test_a_stop_is_met_wherever_the_borders_of_tokens_lie(cria: LanguageModel, size: int) -> None:
+    def told(**stop: str) -> Generation:
+        return cria.generate("Once upon a time", max_tokens=24, **stop)
+
+    whole = told()
+    assert len(whole.text) > 3 * len(whole.ids), "or few stops would lie across a border"
+    for start in range(0, len(whole.text) - size, 4):
+        stop = whole.text[start : start + size]
+        assert told(stop=stop).text == whole.text[: whole.text.index(stop)]
+
+
+def test_the_stop_that_comes_first_of_several_ends_the_text(cria: LanguageModel) -> None:
+    whole = cria.generate("Once upon a time", max_tokens=24).text
+    stops = ["never comes", whole[20:26], whole[9:12]]
+    for text in (
+        cria.generate("Once upon a time", max_tokens=24, stop=stops).text,
+        "".join(cria.stream("Once upon a time", max_tokens=24, stop=stops)),
+    ):
+        assert text == whole[: min(whole.index(stop) for stop in stops[1:])]
+
+
+def test_a_stop_that_never_comes_changes_nothing(cria: LanguageModel) -> None:
+    plain = cria.generate("The llama", max_tokens=20)
+    for stop in ("never this", plain.text[-6:] + "?", "The llama", "llama" + plain.text[:3]):
+        # Of the last two, what would have to come first is the prompt's and not the answer's.
+        for done in (
+            cria.generate("The llama", max_tokens=20, stop=stop).text,
+            "".join(cria.stream("The llama", max_tokens=20, stop=stop)),
+        ):
+            assert done == plain.text
+
+
+def test_samples_repeat_with_their_seed_and_differ(cria: LanguageModel) -> None:
+    heat = {"temperature": 2.5, "max_tokens": 12}
+    three = cria.samples("The llama", 3, seed=4, **heat)
+    assert [done.ids for done in three] == [
+        done.ids for done in cria.samples("The llama", 3, seed=4, **heat)
+    ]
+    assert three[0].ids == cria.generate("The llama", seed=4, **heat).ids
+    neighbor = cria.samples("The llama", 3, seed=5, **heat)
+    assert len({done.ids for done in three + neighbor}) == 6
+    assert len({done.ids for done in cria.samples("The llama", 4, **heat)}) > 1
+    assert len({done.ids for done in cria.samples("The", 2, max_tokens=5)}) == 1
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "two"])
+def test_a_number_of_samples_that_cannot_be_meant(cria: LanguageModel, n: object) -> None:
+    with pytest.raises(UsageError, match="n must be"):
+        cria.samples("The", n)  # type: ignore[arg-type]
+
+
+def test_log_probabilities_are_the_model_s_before_sampling(cria: LanguageModel) -> None:
+    heat = {"temperature": 1.5, "seed": 1, "top_k": 40, "frequency_penalty": 1.0}
+    done = cria.generate("The", max_tokens=8, **heat, logprobs=True, top_logprobs=4)
+    prompt = cria.encode("The")
+    table = cria.logits([*prompt, *done.ids])[len(prompt) - 1 : -1].log_softmax(-1)
+    said = table.gather(1, torch.tensor(done.ids)[:, None])[:, 0]
+    assert done.logprobs == pytest.approx(said.tolist(), abs=1e-4)
+    best = table.topk(4)
+    for top, chances in zip(done.top_logprobs, best.values.tolist(), strict=True):
+        assert [chance for _, chance in top] == pytest.approx(chances, abs=1e-4)
+    assert [top[0][0] for top in done.top_logprobs] == best.indices[:, 0].tolist()
+    assert cria.generate("The", max_tokens=2).logprobs == ()
+
+
+def test_a_bias_forbids_and_demands(cria: LanguageModel) -> None:
+    plain = cria.generate("The llama", max_tokens=6)
+    without = cria.generate("The llama", max_tokens=6, logit_bias={plain.ids[0]: -1e9})
+    assert plain.ids[0] not in without.ids
+    assert cria.generate("The", max_tokens=4, logit_bias={9: 1e9}).ids == (9, 9, 9, 9)
+
+
+def test_labels_share_what_probability_they_have(cria: LanguageModel) -> None:
+    labels = [" grass", " herbs and leaves", " stones"]
+    chances = cria.label("The llama eats", labels)
+    assert list(chances) == labels
+    assert sum(chances.values()) == pytest.approx(1)
+    totals = [cria.score("The llama eats", label).total for label in labels]
+    for label, total in zip(labels, totals, strict=True):
+        assert math.log(chances[label] / chances[labels[0]]) == pytest.approx(
+            total - totals[0], abs=1e-3
+        )
+    ids = cria.render([{"role": "user", "content": "What does a llama eat?"}])
+    assert set(cria.label(ids, ["Grass.", "Stones."])) == {"Grass.", "Stones."}
+
+
+@pytest.mark.parametrize("labels", [[], "label", ["a", "a"], [""]], ids=str)
+def test_labels_that_cannot_be_meant(cria: LanguageModel, labels: object) -> None:
+    with pytest.raises(UsageError):
+        cria.label("The llama", labels)  # type: ignore[arg-type]
 
 
 def test_score_agrees_with_logits(cria: LanguageModel) -> None:
@@ -199,6 +293,22 @@ def test_context_is_an_error_with_the_numbers(cria: LanguageModel) -> None:
         {"stop": ""},
         {"stop": 7},
         {"seed": "seven"},
+        {"max_tokens": -1},
+        {"max_tokens": 1.5},
+        {"typical_p": 0.0},
+        {"min_p": 1.5},
+        {"frequency_penalty": float("inf")},
+        {"presence_penalty": "much"},
+        {"logit_bias": {-1: 1.0}},
+        {"logit_bias": {2048: 1.0}},
+        {"logit_bias": {"5": 1.0}},
+        {"logit_bias": {5: float("nan")}},
+        {"logit_bias": [5, 1.0]},
+        {"top_logprobs": -1},
+        {"top_logprobs": 101},
+        {"top_logprobs": 1.5},
+        {"regex": "(", "seed": 1},
+        {"regex": "a", "choice": ["a"]},
     ],
     ids=str,
 )

@@ -108,7 +108,12 @@ def test_options_fit_when_they_are_planned_themselves(use: Any, gigabytes: int) 
     assert len(plan.options) >= 2
     for option in plan.options[:-1]:
         again = make_plan(
-            sketch, option.use, dtype=option.dtype, device=device, machines=option.machines
+            sketch,
+            option.use,
+            dtype=option.dtype,
+            quant=option.quant,
+            device=device,
+            machines=option.machines,
         )
         assert again.fits
         assert again.total == option.total

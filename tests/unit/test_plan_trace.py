@@ -11,14 +11,23 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from puna.adapter import attach
-from puna.engine import PAGE, PagePool, Pages
-from puna.engine.pages import Chunk, Layout, lay_out
+from puna.engine import (
+    PAGE,
+    PROMPTS_SHARE,
+    USUAL,
+    Chunk,
+    Layout,
+    PagePool,
+    Pages,
+    lay_out,
+    windows_of,
+)
 from puna.families import name_table, read_config
 from puna.model import Decoder, Rows, Segments, build, initialize, is_fast
 from puna.plan import Serve, Tune
 from puna.plan.bound import Kept, largest_step, step_bound
 from puna.plan.costs import weight_bytes
-from puna.plan.serving import _layout, step_bytes
+from puna.plan.serving import _layout, _tensors, step_bytes
 from puna.plan.trace import Meter
 from puna.plan.tuning import _batch, tuning_needs
 from puna.spec import ModelSpec, MoE
@@ -52,17 +61,19 @@ def real(spec: ModelSpec, dtype: torch.dtype) -> Decoder:
     return model.eval().requires_grad_(False)
 
 
-def steps(use: Serve) -> list[list[Chunk]]:
+def steps(use: Serve, groups: int) -> list[list[Chunk]]:
     """The largest steps of a use, as the scheduler would make them."""
     pages = -(-use.context // PAGE)
 
     def chunk(sequence: int, new: int) -> Chunk:
         own = range(1 + sequence * pages, 1 + (sequence + 1) * pages)
-        return Chunk(own, use.context - new, new, use.context, None)
+        return Chunk((own,) * groups, use.context - new, new, use.context, None)
 
-    new = min(use.chunk - (use.batch - 1), use.context)
-    last = [*(chunk(n, 1) for n in range(use.batch - 1)), chunk(use.batch - 1, new)]
-    found = [[chunk(n, 1) for n in range(use.batch)], last]
+    one = min(1 + USUAL.ahead(use.batch), use.context)
+    beside = min(max(1, use.chunk // PROMPTS_SHARE), use.context)
+    last = [*(chunk(n, one) for n in range(use.batch - 1)), chunk(use.batch - 1, beside)]
+    found = [[chunk(n, one) for n in range(use.batch)], last]
+    found.append([chunk(0, min(use.chunk, use.context))])
     if together := min(use.batch, use.chunk // use.context):
         found.append([chunk(n, use.context) for n in range(together)])
     return found
@@ -70,8 +81,10 @@ def steps(use: Serve) -> list[list[Chunk]]:
 
 def run_step(model: Decoder, spec: ModelSpec, chunks: list[Chunk], layout: Layout) -> Any:
     pool = PagePool(spec, limit=1000, dtype=model.dtype, device=model.device)
-    pool.take(max(max(c.pages) for c in chunks))
-    ends = torch.tensor([c.count for c in chunks]).cumsum(0) - 1
+    counts = [c.count for c in chunks]
+    rows = torch.arange(sum(counts)).split(counts)
+    one = 1 + USUAL.most
+    ends = torch.cat([own if len(own) <= one else own[-1:] for own in rows])
 
     def step() -> None:
         hidden = model(torch.zeros_like(layout.positions), layout.positions, Pages(pool, layout))
@@ -81,9 +94,7 @@ def run_step(model: Decoder, spec: ModelSpec, chunks: list[Chunk], layout: Layou
 
 
 def index_bytes(layout: Layout) -> int:
-    tensors = [layout.spans, layout.positions, layout.places, layout.back]
-    tensors += [t for g in layout.groups for t in (g.tokens, g.slots, g.positions)]
-    return sum(t.nbytes for t in tensors)
+    return sum(t.nbytes for t in _tensors(layout))
 
 
 @pytest.mark.parametrize("name", [*DENSE, *MIXTURES])
@@ -93,12 +104,11 @@ def test_a_traced_step_holds_what_a_real_one_does(name: str, use: Serve) -> None
     spec = spec_of(name)
     model = real(spec, torch.float32)
     most = 0
-    for chunks in steps(use):
-        layout = lay_out(chunks, model.device)
+    windows = windows_of(spec)
+    for chunks in steps(use, len(windows)):
+        layout = lay_out(chunks, windows, model.device)
         pool, step = run_step(model, spec, chunks, layout)
-        held = [layout.spans, layout.positions, layout.places, layout.back]
-        held += [t for g in layout.groups for t in (g.tokens, g.slots, g.positions)]
-        meter = Meter([*model.parameters(), *pool.keys, *pool.values, *held])
+        meter = Meter([*model.parameters(), *pool.keys, *pool.values, *_tensors(layout)])
         with meter:
             step()
         most = max(most, meter.most + index_bytes(layout))
@@ -115,8 +125,8 @@ def test_the_allocator_agrees_with_the_meter() -> None:
     spec = read_config({**LLAMA, **sizes, "max_position_embeddings": 2048})
     use = Serve(2048, 1, 1024)
     model = real(spec, torch.bfloat16)
-    chunks = steps(use)[1]
-    layout = lay_out(chunks, model.device)
+    chunks = steps(use, 1)[2]
+    layout = lay_out(chunks, windows_of(spec), model.device)
     _, step = run_step(model, spec, chunks, layout)
     step()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
@@ -132,18 +142,13 @@ def test_the_allocator_agrees_with_the_meter() -> None:
     assert traced > 0.8 * most
 
 
-def test_the_planned_layout_has_the_shapes_of_the_real_one() -> None:
-    use = Serve(48, 3, 30)
-    real_one = lay_out(steps(use)[1], torch.device("cpu"))
-    planned = _layout(use, [(2, 1), (1, 28)], torch.device("cpu"))
-    for a, b in zip(real_one.groups, planned.groups, strict=True):
-        assert (a.tokens.shape, a.slots.shape, a.positions.shape) == (
-            b.tokens.shape,
-            b.slots.shape,
-            b.positions.shape,
-        )
-    for field in ("spans", "positions", "places", "back"):
-        assert getattr(real_one, field).shape == getattr(planned, field).shape
+@pytest.mark.parametrize("windows", [(None,), (9, None), (200,)])
+def test_the_planned_layout_has_the_shapes_of_the_real_one(windows: tuple[int | None, ...]) -> None:
+    use = Serve(700, 3, 640)
+    device = torch.device("cpu")
+    real_one = lay_out(steps(use, len(windows))[1], windows, device)
+    planned = _layout(use, [(2, 9), (1, 160)], windows, device)
+    assert [t.shape for t in _tensors(real_one)] == [t.shape for t in _tensors(planned)]
 
 
 @pytest.mark.parametrize("name", [*DENSE, *MIXTURES])

@@ -10,7 +10,7 @@ import torch
 from puna.adapter.lora import LoraLinear, Update
 from puna.errors import AdapterError
 from puna.families import NameTable, Slice
-from puna.model import Decoder, Linear, OutputHead
+from puna.model import Decoder, Linear, OutputHead, numbers
 
 _MAX_RANK = 1 << 16
 
@@ -158,8 +158,9 @@ def _fold(module: LoraLinear | OutputHead, slot: int) -> None:
     update, weight = module.updates[key], module.weight
     assert isinstance(update, Update)
     assert weight is not None
-    merged = weight.float() + update.matrix().to(weight.device)
+    merged = numbers(weight, torch.float32) + update.matrix().to(weight.device)
     # A new parameter: the old one may be a view of a file that others map too.
+    del module.weight
     module.weight = torch.nn.Parameter(merged.to(weight.dtype), requires_grad=False)
     del module.updates[key]
 

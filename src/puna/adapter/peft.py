@@ -19,13 +19,15 @@ from puna.adapter.lora import Update
 from puna.errors import AdapterError, SourceError
 from puna.families import Layout, NameTable, Transposed
 from puna.formats import write_atomic
-from puna.model import Decoder
+from puna.model import Decoder, PackedWeight
 from puna.source import read_json
 from puna.weights import read_tensors, save_tensors, to_ours, to_theirs
 
 _CONFIG = "adapter_config.json"
 _TENSORS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+# How far a packed head may be off the copy that an adapter has of it, as a share of its norm.
+_PACKED = 0.15
 _PART = re.compile(r"(?P<module>.+)\.lora_(?P<part>[AB])\.weight")
 # What changes nothing here: what the tensors themselves say, what only training reads, notes.
 _INERT = {
@@ -178,8 +180,12 @@ def _is_copy(name: str, tensor: Tensor, model: Decoder, table: NameTable) -> boo
     if place is None or place.ours != "output":
         return False
     base = model.embed.tokens if model.output.weight is None else model.output.weight
-    same = base.shape == tensor.shape
-    return same and torch.equal(tensor.to(base.device, base.dtype), base)
+    if base.shape != tensor.shape:
+        return False
+    if isinstance(base, PackedWeight):  # which is a little off what it was packed from
+        rest = tensor.to(base.device).float() - base.numbers(torch.float32)
+        return float(rest.norm()) <= _PACKED * float(tensor.float().norm())
+    return torch.equal(tensor.to(base.device, base.dtype), base)
 
 
 def _update(

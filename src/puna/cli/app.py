@@ -64,6 +64,10 @@ _COMMANDS = {
         "Show whether a model is still the one that was sealed.",
         "puna verify cria --json",
     ),
+    "quantize": (
+        "Pack a model's weights in 8 or 4 bits, and show what that costs.",
+        "puna quantize cria cria-int4 --format int4",
+    ),
     "export": (
         "Write a model as a GGUF file for llama.cpp, or as safetensors.",
         "puna export cria --type q8_0 --out cria-q8_0.gguf",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
+from puna.cli.forms import Form
 from puna.cli.opening import TEXT, Opening, Sampling
 from puna.cli.show import err, note, out, print_json, say
 
@@ -27,6 +28,7 @@ def chat_command(
     message: Annotated[str | None, TEXT] = None,
     system: Annotated[str | None, TEXT] = None,
     sampling: Sampling | None = None,
+    form: Form | None = None,
     opening: Opening | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -51,7 +53,7 @@ def chat_command(
     if model == "cria":
         note(_TOY)
     lm = (opening or Opening()).open(model)
-    options = Options(**asdict(sampling or Sampling()))
+    options = Options(**asdict(sampling or Sampling()), **(form or Form()).fields())
     start = [{"role": "system", "content": system}] if system else []
     if message is None:
         _talk(lm, start, options)

@@ -78,6 +78,7 @@ def _write(
         parts = load_parts(
             model,
             dtype=opening_dtype(resolve(model).path),
+            quant="none",
             device="cpu",
             ignore_keys=ignore_keys,
             before=holding(),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from puna.cli.forms import Form
 from puna.cli.opening import TEXT, Opening, Sampling
 from puna.cli.show import err, print_json, say
 
@@ -16,6 +17,7 @@ def generate_command(
     *,
     prompt: Annotated[str, TEXT],
     sampling: Sampling | None = None,
+    form: Form | None = None,
     opening: Opening | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -33,7 +35,7 @@ def generate_command(
     from puna.generate import Options
 
     lm = (opening or Opening()).open(model)
-    options = Options(**asdict(sampling or Sampling()))
+    options = Options(**asdict(sampling or Sampling()), **(form or Form()).fields())
     if json:
         with err.status("generating"):
             done = lm.generate(prompt, options)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from puna.generate import LanguageModel
 
 
+# See `puna.formats.choose_packing`.
+Quant = Literal["auto", "none", "keep", "int8", "int4", "nf4"]
+
+
 def _not_a_flag(_: object, text: str | None) -> None:
     if text is not None and re.fullmatch(r"--[a-z][a-z-]*", text):
         raise ValueError(f"the text is missing, {text} is the next option")
@@ -34,6 +38,8 @@ class Opening:
     "Pull what is not on this disk; without it no connection is made."
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "What weights are kept in; auto is the checkpoint's own, bfloat16 for a quantized GGUF."
+    quant: Quant = "auto"
+    "Pack weights in 8 or 4 bits as they are read, or keep what is packed; auto unpacks a GGUF."
     device: str = "auto"
     "cpu, cuda or auto."
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = ()
@@ -58,6 +64,7 @@ class Opening:
                 model,
                 adapter=self.adapter,
                 dtype=self.dtype,
+                quant=self.quant,
                 device=self.device,
                 ignore_keys=self.ignore_key,
                 pull=self.pull,
@@ -87,8 +94,14 @@ class Sampling:
     "Keep this many tokens; 0 keeps all."
     min_p: float = 0.0
     "Drop tokens less likely than this share of the likeliest."
+    typical_p: float = 1.0
+    "Keep the tokens of about the expected surprise that have this much probability."
     repetition_penalty: float = 1.0
     "Above 1 makes tokens that were already used less likely."
+    frequency_penalty: float = 0.0
+    "Subtracted from a token's logit for each time the answer has it."
+    presence_penalty: float = 0.0
+    "Subtracted from a token's logit if the answer has it."
     stop: Annotated[tuple[str, ...], Parameter(negative=())] = ()
     "Text that ends the answer; may be repeated."
     seed: int | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from puna.cli.opening import Quant
 from puna.cli.show import bars, print_json
 from puna.errors import UsageError
 
@@ -41,6 +42,9 @@ class Purpose:
     "Module to adapt, such as q_proj; may be repeated. Without it: all linear maps."
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     "What weights are kept in; auto is the checkpoint's own, bfloat16 for a quantized GGUF."
+
+    quant: Quant = "auto"
+    "What weights are packed in, as they are read or as they are kept; auto unpacks a GGUF."
 
     def of(self, sketch: Sketch) -> Use:
         """Return the use of a model."""
@@ -107,7 +111,9 @@ def plan_command(
     use = wanted.of(found.sketch)
     with bars() as bar:
         bar("planning", "plans")(0)
-        plan = make_plan(found.sketch, use, dtype=wanted.dtype, device=on, machines=machines)
+        plan = make_plan(
+            found.sketch, use, dtype=wanted.dtype, quant=wanted.quant, device=on, machines=machines
+        )
         many = () if plan.fits and machines == 1 else fleets(plan)
         bill = bill.of(plan)
     notes = (*found.notes, *_download(found), *plan.notes, *bill.notes)
@@ -183,6 +189,7 @@ def _facts(
         "for": type(plan.use).__name__.lower(),
         "use": asdict(plan.use),
         "dtype": plan.dtype,
+        "packing": plan.sketch.packing and plan.sketch.packing.format,
         "device": asdict(plan.device),
         "machines": plan.machines,
         "fits": plan.fits,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from puna.cli.opening import Quant
 from puna.cli.show import bars, note, out, print_json
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def tune_command(
     resume: Annotated[bool, Parameter(negative=())] = False,
     training: Training | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    quant: Quant = "auto",
     device: str = "auto",
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     template: str | None = None,
@@ -87,6 +89,8 @@ def tune_command(
         Go on with the run in that folder; it ends in the same weights as without the break.
     dtype
         What the base is kept in; the adapter trains in float32.
+    quant
+        Pack the base in 8 or 4 bits as it is read (QLoRA), or keep what is packed.
     device
         cpu, cuda or auto.
     ignore_key
@@ -108,6 +112,7 @@ def tune_command(
             lora=lora,
             settings=settings,
             dtype=dtype,
+            quant=quant,
             device=device,
             ignore_keys=ignore_key,
             template=template,

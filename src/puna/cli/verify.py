@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
+from puna.cli.opening import Quant
 from puna.cli.show import bars, note, out, print_json
 from puna.errors import UsageError
 
@@ -25,6 +26,7 @@ def verify_command(
     against: str | None = None,
     record: Annotated[bool, Parameter(negative=())] = False,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    quant: Quant = "auto",
     device: str = "auto",
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     template: str | None = None,
@@ -47,6 +49,8 @@ def verify_command(
         Seal the folder, or that of the adapter, as it is now, whatever its seal says.
     dtype
         What weights are kept in.
+    quant
+        Pack weights in 8 or 4 bits as they are read, or keep what is packed.
     device
         cpu, cuda or auto.
     ignore_key
@@ -59,7 +63,7 @@ def verify_command(
     from puna.jobs import record_seal, verify_model
 
     if record:
-        if against or template or dtype != "auto":
+        if against or template or dtype != "auto" or quant != "auto":
             raise UsageError("--record seals what lies there, without another option for it")
         with bars() as bar:
             folder = record_seal(
@@ -84,6 +88,7 @@ def verify_command(
             adapter=adapter,
             against=against,
             dtype=dtype,
+            quant=quant,
             device=device,
             ignore_keys=ignore_key,
             template=template,

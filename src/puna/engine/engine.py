@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from puna.engine.pages import PAGE, Chunk, PagePool
-from puna.engine.request import Completion, Event, Finish, Request
-from puna.engine.runner import Runner, TorchRunner
-from puna.engine.sampling import pick
+from puna.engine.advance import End, advance
+from puna.engine.draft import USUAL, Speculation, judge
+from puna.engine.native import fastest
+from puna.engine.pages import PAGE, Chunk, PagePool, page_limits
+from puna.engine.prefix import PrefixCache
+from puna.engine.request import Completion, Event, Request
+from puna.engine.runner import Maker, Runner
 from puna.engine.scheduler import Scheduler
 from puna.engine.sequence import Sequence as Running
 from puna.errors import ContextError, UsageError
@@ -19,6 +21,10 @@ from puna.model import Decoder
 from puna.spec import ModelSpec, kv_bytes_per_token
 
 _CACHE_BYTES = 4 << 30
+# Where chunks of a prompt begin in the deterministic mode of a runner that is not invariant.
+_STRIDE = 256
+
+Plan = list[tuple[Running, Chunk]]
 
 
 class Engine:
@@ -32,6 +38,16 @@ class Engine:
         cache_tokens: the most tokens whose keys and values are kept; by default 4 GiB worth,
             and never less than one full context.
         context: the longest sequence, where that is to be less than the model's context.
+        speculation: how far to guess ahead where that pays; None never does.
+        deterministic: what a request is answered does not depend, to the last bit, on what runs
+            beside it, on `max_batch_tokens`, or on what was computed before. An invariant runner
+            does that anyway. With another each sequence is computed by itself, in chunks that
+            begin at fixed places, and nothing is guessed: that is slower.
+        runner: makes what computes the steps; by default compiled code where it can.
+
+    Raises:
+        UsageError: a limit that leaves room for nothing.
+        FitError: no memory for the cache.
     """
 
     def __init__(
@@ -43,21 +59,41 @@ class Engine:
         max_batch_tokens: int = 2048,
         cache_tokens: int | None = None,
         context: int | None = None,
+        speculation: Speculation | None = USUAL,
+        deterministic: bool = False,
+        runner: Maker = fastest,
     ) -> None:
-        if min(max_sequences, max_batch_tokens) < 1:
-            raise UsageError("an engine needs room for one sequence and one token at least")
+        _check_limits(
+            max_sequences=max_sequences,
+            max_batch_tokens=max_batch_tokens,
+            cache_tokens=cache_tokens,
+            context=context,
+        )
         self._spec = spec
         self._context = min(context or spec.context, spec.context)
         size = kv_bytes_per_token(spec, bytes_per_value=model.dtype.itemsize)
         tokens = cache_tokens or max(self._context, _CACHE_BYTES // size)
-        self._pool = PagePool(
-            spec, limit=-(-tokens // PAGE), dtype=model.dtype, device=model.device
-        )
-        self._runner: Runner = TorchRunner(model, self._pool)
+        limits = page_limits(spec, tokens, sequences=max_sequences, chunk=max_batch_tokens)
+        self._pool = PagePool(spec, limit=limits, dtype=model.dtype, device=model.device)
+        self._runner = runner(model, spec, self._pool)
+        self._alone = deterministic and not self._runner.invariant
+        self._speculation = None if self._alone else speculation
+        stride = _STRIDE if self._alone else None
+        self._prefixes = PrefixCache(self._pool, spec, stride=stride)
         self._scheduler = Scheduler(
-            self._pool, max_sequences=max_sequences, max_batch_tokens=max_batch_tokens
+            self._pool,
+            self._prefixes,
+            max_sequences=max_sequences,
+            max_batch_tokens=max_batch_tokens,
+            stride=stride,
         )
         self._sequences: dict[str, Running] = {}
+        self._came = 0
+
+    @property
+    def runner(self) -> Runner:
+        """What computes the steps."""
+        return self._runner
 
     @property
     def idle(self) -> bool:
@@ -70,12 +106,13 @@ class Engine:
         Raises:
             ContextError: the prompt leaves no room in the context, or in the cache.
             UsageError: ids outside the vocabulary, no prompt, nothing to say, a name in use, a
-                seed that is no whole number.
+                seed or a priority that is no whole number, more likeliest tokens than there are.
         """
         self._check(request)
-        sequence = Running.of(request, self._context)
+        sequence = Running.of(request, self._context, self._came)
+        self._came += 1
         self._sequences[request.id] = sequence
-        self._scheduler.waiting.append(sequence)
+        self._scheduler.add(sequence)
 
     def cancel(self, request_id: str) -> None:
         """Forget a request at once; one that ended already, or never was, is no error."""
@@ -84,7 +121,11 @@ class Engine:
 
     def fail(self, error: str) -> list[Event]:
         """End every request with an error, and return their completions."""
-        return [self._end(s, (), "error", error) for s in list(self._sequences.values())]
+        return [self._end(s, (), End("error", error)) for s in list(self._sequences.values())]
+
+    def forget(self) -> None:
+        """Reuse nothing of what was computed so far: to be called where weights have changed."""
+        self._prefixes.forget()
 
     def run(self, requests: Sequence[Request]) -> list[Completion]:
         """Run requests to their end and return their completions, in order.
@@ -111,71 +152,82 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> list[Event]:
         """Advance some requests by a chunk each, and return what was said and what ended."""
+        self._guess()
         plan = self._scheduler.plan()
         if not plan:
             return []
         logits = self._forward(plan)
         for sequence, chunk in plan:  # only now: a step that is broken off has computed nothing
-            sequence.computed += chunk.count
-        ready = [sequence for sequence, _ in plan if sequence.computed == len(sequence.tokens)]
-        return [self._advance(sequence, row) for sequence, row in zip(ready, logits, strict=True)]
+            self._scheduler.note(sequence, chunk)
+        ready = [sequence for sequence, _ in plan if not sequence.missing]
+        rows = torch.split(logits, [1 + len(sequence.draft) for sequence in ready])
+        return [self._advance(sequence, own) for sequence, own in zip(ready, rows, strict=True)]
 
-    def _forward(self, plan: Iterable[tuple[Running, Chunk]]) -> Tensor:
+    def _guess(self) -> None:
+        """Draft what may come next for those that lack one token, unless there are many."""
+        running = self._scheduler.running
+        for sequence in running:
+            sequence.draft = []
+            if self._speculation is None or not self._speculation.ahead(len(running)):
+                continue
+            if sequence.missing == 1:
+                sequence.draft = self._speculation.draft(sequence, self._spec.vocab)
+
+    def _forward(self, plan: Plan) -> Tensor:
         """Compute all chunks; return logits [R, V] of those that are due a token."""
+        if self._alone and len(plan) > 1:
+            return torch.cat([self._forward([one]) for one in plan])
         ids: list[int] = []
         due: list[int] = []
-        chunks = []
         for sequence, chunk in plan:
-            ids.extend(sequence.tokens[chunk.start : chunk.start + chunk.count])
-            chunks.append(chunk)
-            if chunk.start + chunk.count == len(sequence.tokens):
-                due.append(len(ids) - 1)
-        return self._runner.run(ids, chunks, due)
+            end = chunk.start + chunk.count
+            known = sequence.tokens[chunk.start : end]
+            ids.extend(known if len(known) == chunk.count else known + sequence.draft)
+            if end >= len(sequence.tokens):
+                due.extend(range(len(ids) - 1 - len(sequence.draft), len(ids)))
+        return self._runner.run(ids, [chunk for _, chunk in plan], due)
 
     def _advance(self, sequence: Running, logits: Tensor) -> Event:
-        request = sequence.request
-        if not bool(logits.isfinite().all()):
-            return self._end(sequence, (), "error", "the model computed values that are not finite")
-        try:
-            token = pick(logits, request.sampling, sequence.tokens, sequence.generator)
-        except Exception as error:  # what one request asks for must not end the others
-            return self._end(sequence, (), "error", f"{type(error).__name__}: {error}")
-        if sequence.first is None:
-            sequence.first = time.perf_counter() - sequence.came
-        if token in request.stop_ids:
-            return self._end(sequence, (), "stop")
-        sequence.tokens.append(token)
-        if request.logprobs:
-            sequence.logprobs.append(float(logits.log_softmax(-1)[token]))
-        try:
-            met = request.watch is not None and request.watch((token,))
-        except Exception as error:  # a watch is its owner's code; only its own request may fail
-            return self._end(sequence, (token,), "error", f"{type(error).__name__}: {error}")
-        if met:
-            return self._end(sequence, (token,), "stop")
-        if len(sequence.tokens) >= sequence.span:
-            return self._end(sequence, (token,), "length")
-        return Event(request.id, (token,))
+        drafted, before = len(sequence.draft), sequence.computed
+        new, end = advance(sequence, logits)
+        judge(sequence.drafting, drafted, sequence.computed - before)
+        sequence.draft = []
+        if end is not None:
+            return self._end(sequence, new, end)
+        return Event(sequence.request.id, new)
 
-    def _end(
-        self, sequence: Running, new: tuple[int, ...], finish: Finish, error: str | None = None
-    ) -> Event:
+    def _end(self, sequence: Running, new: tuple[int, ...], end: End) -> Event:
         del self._sequences[sequence.request.id]
-        self._scheduler.remove(sequence, wipe=finish == "error")
-        return Event(sequence.request.id, new, sequence.complete(finish, error))
+        self._scheduler.remove(sequence)
+        return Event(sequence.request.id, new, sequence.complete(end.finish, end.error))
 
     def _check(self, request: Request) -> None:
-        ids, context = request.prompt_ids, self._context
+        ids, context, vocab = request.prompt_ids, self._context, self._spec.vocab
         if request.id in self._sequences:
             raise UsageError(f"a request {request.id!r:.60} is running already")
         if not ids:
             raise UsageError("the prompt is empty", remedy="give at least one token")
-        if type(request.max_tokens) is not int or request.max_tokens < 1:
-            raise UsageError(f"max_tokens must be at least 1, not {request.max_tokens!r:.40}")
-        if request.seed is not None and type(request.seed) is not int:
-            raise UsageError(f"seed must be a whole number, not {request.seed!r:.40}")
-        if not 0 <= min(ids) <= max(ids) < self._spec.vocab:
-            raise UsageError(f"ids must lie between 0 and {self._spec.vocab - 1}")
+        _check_numbers(request, vocab)
+        if not 0 <= min(ids) <= max(ids) < vocab:
+            raise UsageError(f"ids must lie between 0 and {vocab - 1}")
         room = min(context, self._pool.limit * PAGE)
         if len(ids) >= room or min(len(ids) + request.max_tokens, context) > room:
             raise ContextError(prompt_tokens=len(ids), max_tokens=request.max_tokens, context=room)
+
+
+def _check_limits(**limits: int | None) -> None:
+    for name, limit in limits.items():
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise UsageError(f"{name} must be at least 1, not {limit!r:.40}")
+
+
+def _check_numbers(request: Request, vocab: int) -> None:
+    """See that the numbers of a request are such as can be meant."""
+    if type(request.max_tokens) is not int or request.max_tokens < 1:
+        raise UsageError(f"max_tokens must be at least 1, not {request.max_tokens!r:.40}")
+    if request.seed is not None and type(request.seed) is not int:
+        raise UsageError(f"seed must be a whole number, not {request.seed!r:.40}")
+    if type(request.priority) is not int:
+        raise UsageError(f"priority must be a whole number, not {request.priority!r:.40}")
+    if type(request.top_logprobs) is not int or not 0 <= request.top_logprobs <= vocab:
+        raise UsageError(f"top_logprobs must be 0 to {vocab}, not {request.top_logprobs!r:.40}")

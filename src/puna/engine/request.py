@@ -75,10 +75,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of tokens; a stop id that ended the request is not counted."""
+    """Counts of tokens; a stop id that ended the request is not counted.
+
+    Of the prompt's tokens, `cached_tokens` were not computed again. Of the tokens that were
+    drafted ahead, which is no part of the answer's count, `accepted_tokens` became the answer's.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,39 @@ from puna.formats.gguf import (
 )
 from puna.formats.gguf_write import Typed, padding, tensor_bytes, write_gguf_header
 from puna.formats.jsonl import read_lines
+from puna.formats.packing import KEY as PACKING_KEY
+from puna.formats.packing import (
+    PACKINGS,
+    PARTS,
+    QUANTS,
+    REPACKED,
+    Packing,
+    bits_of_packing,
+    choose_packing,
+    packed_bytes,
+    read_packing,
+    repacked_bits,
+    without_packing,
+)
 from puna.formats.safetensors import TensorRef, read_header, write_header
 from puna.formats.shards import read_index
 
 __all__ = [
     "GGML_TYPES",
+    "PACKINGS",
+    "PACKING_KEY",
+    "PARTS",
+    "QUANTS",
+    "REPACKED",
     "UNPACK",
     "GgmlType",
     "Gguf",
+    "Packing",
     "TensorRef",
     "Typed",
     "archive_kind",
+    "bits_of_packing",
+    "choose_packing",
     "check_folder",
     "check_writable",
     "count_types",
@@ -33,6 +55,7 @@ __all__ = [
     "find_gguf",
     "is_gguf",
     "named_archive",
+    "packed_bytes",
     "padding",
     "read_floats",
     "read_gguf",
@@ -40,7 +63,10 @@ __all__ = [
     "read_header",
     "read_index",
     "read_lines",
+    "read_packing",
+    "repacked_bits",
     "tensor_bytes",
+    "without_packing",
     "write_atomic",
     "write_gguf_header",
     "write_header",

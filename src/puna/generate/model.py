@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import count
-from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from puna.adapter import merge
-from puna.engine import Completion, Engine, Request
-from puna.errors import ContextError, PunaError, TemplateError, TokenizerError, UsageError
-from puna.generate.options import Generation, Limits, Options, Score, options_of
-from puna.generate.score import Pair, score_pairs, shared_start
+from puna.engine import Engine, Request, Sampling
+from puna.errors import TokenizerError, UsageError
+from puna.generate.constrain import Grammars
+from puna.generate.options import Generation, Limits, Options, Score, options_of, seed_of
+from puna.generate.prompts import Message, Prompt, Prompts, whole
+from puna.generate.running import Runs
+from puna.generate.score import score_pairs
 from puna.loading import Parts
 from puna.model import Rows, hidden_states
 from puna.plan.check import cache_limit
 from puna.saving import save_parts, seal_parts
 from puna.spec import ModelSpec
-from puna.text import (
-    ChatTemplate,
-    TextWatch,
-    Tokenizer,
-    format_names,
-)
+from puna.text import ChatTemplate, TextWatch, Tokenizer
 
 # Requests that run at once unless another number is stated; others wait.
 _SEQUENCES = 64
-
-Prompt = str | Sequence[int]
-Message = Mapping[str, Any]
 
 
 class LanguageModel:
@@ -64,7 +58,8 @@ class LanguageModel:
         self._limits = limits or Limits()
         self._slot = parts.adapter
         self._numbers = count(1)
-        self._ended: dict[str, Completion] = {}  # by request, until its own caller takes it
+        self._prompts = Prompts(parts)
+        self._runs = Runs(lambda: self.engine)
 
     @property
     def spec(self) -> ModelSpec:
@@ -98,6 +93,7 @@ class LanguageModel:
             context=limits.context,
             batch=limits.batch,
             sequences=sequences,
+            packing=self._parts.packing,
         )
         return Engine(
             model,
@@ -114,9 +110,7 @@ class LanguageModel:
             TokenizerError: text, and this checkpoint has no tokenizer.
             UsageError: ids that are not whole numbers.
         """
-        if isinstance(prompt, str):
-            return tuple(self._need_tokenizer().encode(prompt))
-        return _whole(prompt)
+        return self._prompts.encode(prompt)
 
     def render(
         self,
@@ -134,42 +128,31 @@ class LanguageModel:
         Raises:
             TemplateError: the model has no chat template, or it cannot render these messages.
         """
-        template, tokenizer = self._need_template(), self._need_tokenizer()
-        return tuple(
-            template.render_ids(
-                self._led(messages),
-                tools=tools,
-                options=template_options or {},
-                tokenizer=tokenizer,
-            )
-        )
+        return self._prompts.render(messages, tools, template_options)
 
     @cached_property
     def _stop_ids(self) -> frozenset[int]:
         return self._parts.text.stop_ids
 
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self._prompts.tokenizer(), self.spec.vocab, self._stop_ids)
+
     def turn_stops(self) -> tuple[str, ...]:
         """Return the texts that end an answer of a chat, as the template's format states them."""
         return () if self.template is None else self.template.stops
 
-    def _led(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Put what Ollama's store says before every conversation first, as Ollama does."""
-        stored = self._parts.source.ollama
-        if stored is None or not isinstance(messages, Sequence):
-            return messages
-        first = messages[0] if messages else {}
-        has_one = isinstance(first, Mapping) and first.get("role") in ("system", "developer")
-        lead = messages[:1] if has_one else []
-        if not has_one and stored.system:
-            lead = [{"role": "system", "content": stored.system}]
-        return [*lead, *stored.messages, *messages[1 if has_one else 0 :]]
-
     def request(
         self, prompt_ids: Sequence[int], options: Options
     ) -> tuple[Request, TextWatch | None]:
-        """Return a request for the engine, and the watch that turns its ids into text."""
-        self._check_ids(prompt_ids)
-        tokenizer = self.tokenizer
+        """Return a request for the engine, and the watch that turns its ids into text.
+
+        Raises:
+            UsageError: an option that cannot be meant, or a grammar that cannot be used.
+            TokenizerError: text is to be watched or formed, and there is no tokenizer.
+        """
+        self._prompts.check_ids(prompt_ids)
+        tokenizer, form = self.tokenizer, options.form()
         if tokenizer is None and options.stops():
             raise TokenizerError("stop strings need a tokenizer, and this checkpoint has none")
         watch = TextWatch(tokenizer, prompt_ids, options.stops()) if tokenizer else None
@@ -177,11 +160,14 @@ class LanguageModel:
             id=f"r{next(self._numbers)}",
             prompt_ids=tuple(prompt_ids),
             max_tokens=options.max_tokens,
-            sampling=options.sampling(),
+            sampling=self._sampling(options),
             seed=options.seed,
             stop_ids=self._stop_ids,
             adapter=self._slot,
             watch=watch,
+            logprobs=options.logprobs,
+            top_logprobs=options.likeliest(),
+            constraint=None if form is None else self._grammars.constraint(form),
         )
         return request, watch
 
@@ -199,6 +185,21 @@ class LanguageModel:
             UsageError: an option that cannot be meant.
         """
         return self._run([self.encode(prompt_or_ids)], options_of(options, kw))[0]
+
+    def samples(
+        self, prompt_or_ids: Prompt, n: int, options: Options | None = None, **kw: Any
+    ) -> list[Generation]:
+        """Continue a prompt `n` times side by side; a seed repeats all of them, and they differ.
+
+        See `generate`.
+        """
+        return self._samples(self.encode(prompt_or_ids), n, options_of(options, kw))
+
+    def chat_samples(
+        self, messages: Sequence[Message], n: int, options: Options | None = None, **kw: Any
+    ) -> list[Generation]:
+        """Answer a conversation `n` times side by side. See `samples` and `chat`."""
+        return self._samples(self.render(messages), n, self._turn(options_of(options, kw)))
 
     def stream(
         self, prompt_or_ids: Prompt, options: Options | None = None, **kw: Any
@@ -256,8 +257,8 @@ class LanguageModel:
             ContextError: more ids than the context holds.
             UsageError: no ids, or ids outside the vocabulary.
         """
-        ids = _whole(ids)
-        self._check(ids)
+        ids = whole(ids)
+        self._prompts.check(ids)
         model = self._parts.model
         return model.head(hidden_states(model, [ids], self._slot), Rows(self._slot)).cpu()
 
@@ -276,8 +277,23 @@ class LanguageModel:
             ContextError: a pair that is longer than the context.
             UsageError: a prompt or a continuation without a token.
         """
-        encoded = [self._pair(prompt, continuation) for prompt, continuation in pairs]
-        return score_pairs(self._parts.model, encoded, self._slot)
+        encoded = [self._prompts.pair(prompt, continuation) for prompt, continuation in pairs]
+        return score_pairs(self._parts.model, self.spec, encoded, self._slot)
+
+    def label(self, prompt: Prompt, labels: Sequence[str]) -> dict[str, float]:
+        """Return how likely each label is after `prompt`, among the labels alone.
+
+        The prompt is computed once. A label that begins another is at least as likely as it: let
+        both end alike, as with a full stop.
+
+        Raises:
+            ContextError, UsageError: as `score_many`; or no labels, or one twice.
+        """
+        if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
+            raise UsageError("labels must be a list of different texts")
+        totals = [score.total for score in self.score_many([(prompt, text) for text in labels])]
+        shares = torch.tensor(totals, dtype=torch.float64).softmax(0)
+        return dict(zip(labels, shares.tolist(), strict=True))
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -295,7 +311,7 @@ class LanguageModel:
         rows = []
         for text in texts:
             ids = self.encode(text)
-            self._check(ids)
+            self._prompts.check(ids)
             first = 1 if len(ids) > 1 and ids[0] == self._parts.text.specials.bos else 0
             states = hidden_states(self._parts.model, [ids], self._slot)
             rows.append(states[first:].float().mean(0))
@@ -317,6 +333,8 @@ class LanguageModel:
         if self._slot is not None:
             merge(self._parts.model, self._slot)
             self._slot, self._parts = None, replace(self._parts, adapter=None)
+            if "engine" in self.__dict__:  # what it keeps was computed with the old weights
+                self.engine.forget()
         return save_parts(self._parts, Path(path), seal=seal)
 
     def _turn(self, options: Options) -> Options:
@@ -324,120 +342,28 @@ class LanguageModel:
         stops = self.turn_stops()
         return replace(options, stop=(*options.stops(), *stops)) if stops else options
 
-    def _need_template(self) -> ChatTemplate:
-        if self.template is None:
-            raise TemplateError(
-                "this model has no chat template",
-                where=str(self._parts.source.path),
-                remedy="choose its published format by name, as in puna.load(…, template='vicuna') "
-                f"or --template vicuna: {', '.join(format_names())}",
-            )
-        return self.template
-
-    def _need_tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise TokenizerError(
-                "this checkpoint has no tokenizer",
-                where=str(self._parts.source.path),
-                remedy="pass ids instead of text, or put its tokenizer files in the folder",
-            )
-        return self.tokenizer
-
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        if not ids:
-            raise UsageError("the prompt is empty", remedy="give at least one token")
-        if not 0 <= min(ids) <= max(ids) < self.spec.vocab:
-            raise UsageError(f"ids must lie between 0 and {self.spec.vocab - 1}")
-
-    def _check(self, ids: Sequence[int]) -> None:
-        self._check_ids(ids)
-        if len(ids) > self.spec.context:
-            raise ContextError(prompt_tokens=len(ids), max_tokens=0, context=self.spec.context)
-
-    def _pair(self, prompt: Prompt, continuation: Prompt) -> Pair:
-        head = self.encode(prompt)
-        if isinstance(prompt, str) and isinstance(continuation, str):
-            whole = self.encode(prompt + continuation)
-            same = shared_start(head, whole)
-            if 0 < same < len(whole):
-                return self._scorable(whole, same)
-        if isinstance(continuation, str):
-            tokenizer = self._need_tokenizer()
-            tail = tuple(tokenizer.encode(continuation, add_special=False, parse_special=False))
-        else:
-            tail = _whole(continuation)
-        return self._scorable(head + tail, len(head))
-
-    def _scorable(self, ids: tuple[int, ...], start: int) -> Pair:
-        self._check(ids)
-        if start == 0 or start == len(ids):
-            raise UsageError("scoring needs a prompt and a continuation of at least a token each")
-        return ids, start
-
     def _run(self, prompts: Sequence[Sequence[int]], options: Options) -> list[Generation]:
-        pairs = [self.request(prompt, options) for prompt in prompts]
-        ids = [request.id for request, _ in pairs]
-        try:
-            for request, _ in pairs:
-                self.engine.submit(request)
-            while not all(id in self._ended for id in ids):
-                self._step()
-            return [
-                _generation(self._ended[id], watch)
-                for id, (_, watch) in zip(ids, pairs, strict=True)
-            ]
-        finally:
-            self._forget(ids)
+        return self._runs.whole([self.request(prompt, options) for prompt in prompts])
+
+    def _samples(self, prompt: Sequence[int], n: int, options: Options) -> list[Generation]:
+        if type(n) is not int or n < 1:
+            raise UsageError(f"n must be a whole number above 0, not {n!r:.40}")
+        each = [replace(options, seed=seed_of(options.seed, index)) for index in range(n)]
+        return self._runs.whole([self.request(prompt, one) for one in each])
 
     def _stream(self, prompt: Sequence[int], options: Options) -> Iterator[str]:
-        self._need_tokenizer()
+        self._prompts.tokenizer()
         request, watch = self.request(prompt, options)
         assert watch is not None
-        self.engine.submit(request)
-        try:
-            while request.id not in self._ended:
-                self._step()
-                if text := watch.take():
-                    yield text
-            _raise_if_failed(self._ended[request.id])
-            if rest := watch.finish():
-                yield rest
-        finally:
-            self._forget([request.id])
+        yield from self._runs.stream(request, watch)
 
-    def _step(self) -> None:
-        """Advance every request; what ended waits for its caller, who may be a stream elsewhere."""
-        for event in self.engine.step():
-            if event.completion is not None:
-                self._ended[event.id] = event.completion
-
-    def _forget(self, ids: Sequence[str]) -> None:
-        for id in ids:
-            self.engine.cancel(id)
-            self._ended.pop(id, None)
-
-
-def _whole(ids: Sequence[int]) -> tuple[int, ...]:
-    """Return ids as plain numbers; those of a tensor or an array count too."""
-    try:
-        return tuple(index(i) for i in ids)
-    except TypeError as error:
-        raise UsageError(
-            "ids must be a list of whole numbers", remedy="encode text with lm.encode first"
-        ) from error
-
-
-def _generation(completion: Completion, watch: TextWatch | None) -> Generation:
-    _raise_if_failed(completion)
-    return Generation(
-        text=watch.finish() if watch else "",
-        ids=completion.token_ids,
-        finish="stop" if completion.finish == "stop" else "length",
-        prompt_tokens=completion.usage.prompt_tokens,
-        seconds=completion.timing.total,
-    )
-
-
-def _raise_if_failed(completion: Completion) -> None:
-    if completion.finish == "error":
-        raise PunaError(completion.error or "the request failed")
+    def _sampling(self, options: Options) -> Sampling:
+        sampling = options.sampling()
+        strange = [id for id, _ in sampling.logit_bias if not 0 <= id < self.spec.vocab]
+        if strange:
+            raise UsageError(
+                f"logit_bias: there is no token {strange[0]}; ids lie between 0 and "
+                f"{self.spec.vocab - 1}",
+                where="logit_bias",
+            )
+        return sampling

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from puna.generate.model import LanguageModel
 from puna.generate.options import Limits
-from puna.loading import DType, load_parts
+from puna.loading import DType, Quant, load_parts
 from puna.plan.check import serving
 
 
@@ -16,6 +16,7 @@ def load(
     *,
     adapter: str | Path | None = None,
     dtype: DType = "auto",
+    quant: Quant = "auto",
     device: str = "auto",
     ignore_keys: Sequence[str] = (),
     pull: bool = False,
@@ -32,6 +33,8 @@ def load(
             `ORG/NAME[@REVISION]`, or a name of the catalog or of Ollama's store.
         adapter: a LoRA folder in PEFT's layout, or the id of one.
         dtype: `auto` is the checkpoint's own, and bfloat16 for quantized weights (GGUF).
+        quant: `int8`, `int4` or `nf4` pack weights as they are read; `keep` computes a GGUF file in
+            its own blocks, which `auto` unpacks; `none` unpacks what Puna packed.
         device: `auto` is CUDA where there is some.
         ignore_keys: config keys to pass over although they are unknown; `memory` passes over that
             the model is planned not to fit.
@@ -56,6 +59,7 @@ def load(
         model,
         adapter=adapter,
         dtype=dtype,
+        quant=quant,
         device=device,
         ignore_keys=ignore_keys,
         pull=pull,

@@ -56,6 +56,7 @@ def merge_adapter(
         model,
         adapter=adapter,
         dtype=dtype,
+        quant="none",  # the sum of a packed weight and an update is not packed
         device=device,
         ignore_keys=ignore_keys,
         pull=pull,
@@ -65,14 +66,19 @@ def merge_adapter(
     )
     drift = LanguageModel(parts).save(out)
     source = parts.source
-    _copy(source.path, out)
+    copy_terms(source.path, out)
     stated = source.license or find_license(source.path, parts.config)
     write_atomic(out / "README.md", _card(source.name, str(adapter), stated).encode())
     size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
     return Merged(out, size, source.name, (*parts.notes, *drift))
 
 
-def _copy(base: Path, out: Path) -> None:
+def copy_terms(base: Path, out: Path) -> None:
+    """Copy the license files of a base.
+
+    Raises:
+        StorageError: the disk did not take them.
+    """
     if not base.is_dir():
         return
     try:

@@ -20,7 +20,7 @@ from puna.adapter import attach, write_adapter
 from puna.data import Encoded, encode_all, fingerprint, read_examples
 from puna.errors import UsageError
 from puna.formats import check_writable, write_atomic
-from puna.loading import DType, Known, Parts, load_parts
+from puna.loading import DType, Known, Parts, Quant, load_parts
 from puna.model import Rows
 from puna.plan import Tune as TuneUse
 from puna.plan import Use
@@ -80,6 +80,7 @@ def open_base(
     lora: Lora | None = None,
     settings: Settings | None = None,
     dtype: DType = "auto",
+    quant: Quant = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
     template: str | Path | None = None,
@@ -112,6 +113,7 @@ def open_base(
     parts = load_parts(
         model,
         dtype=dtype,
+        quant=quant,
         device=device,
         ignore_keys=ignore_keys,
         template=template,
@@ -179,6 +181,8 @@ def tune(
     began, parts = time.perf_counter(), base.parts
     slot = attach(parts.model, parts.table, seed=settings.seed, **asdict(lora))
     about = {"model": base.name, "dtype": str(parts.model.dtype), **_plain(asdict(lora))}
+    if parts.packing is not None:  # as QLoRA does (Dettmers et al. 2023)
+        about["quant"] = parts.packing.format
     parts.model.train()
     losses = train(
         parts.model,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from puna.errors import SealError, SourceError, UsageError
-from puna.loading import DType, Parts, load_parts
+from puna.loading import DType, Parts, Quant, load_parts
 from puna.plan.check import serving
 from puna.seal import (
     SEAL_KEY,
@@ -33,6 +33,7 @@ def verify_model(
     adapter: str | Path | None = None,
     against: str | Path | None = None,
     dtype: DType = "auto",
+    quant: Quant = "auto",
     device: str = "auto",
     ignore_keys: Iterable[str] = (),
     template: str | Path | None = None,
@@ -44,7 +45,7 @@ def verify_model(
         model: what to look at; an adapter's folder is looked at with the base that it names.
         adapter: that is to be used with it; it has a seal of its own.
         against: another model, opened first: whatever it does now, this one should do.
-        dtype, device, ignore_keys, template: as `load_parts`.
+        dtype, quant, device, ignore_keys, template: as `load_parts`.
         progress: called with (bytes done, bytes in all) of the weights.
 
     Raises:
@@ -56,6 +57,7 @@ def verify_model(
         model,
         adapter,
         dtype=dtype,
+        quant=quant,
         device=device,
         ignore_keys=ignore_keys,
         template=template,
@@ -108,6 +110,7 @@ def _open(
     adapter: str | Path | None,
     *,
     dtype: DType = "auto",
+    quant: Quant = "auto",
     device: str,
     ignore_keys: Iterable[str],
     template: str | Path | None = None,
@@ -120,6 +123,7 @@ def _open(
         model,
         adapter=adapter,
         dtype=dtype,
+        quant=quant,
         device=device,
         ignore_keys=(*ignore_keys, SEAL_KEY),
         template=template,

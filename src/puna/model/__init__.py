@@ -7,29 +7,69 @@ tokens see which. What is computed in what: products in the dtype of the weights
 rotary angles, softmax, router and logits in float32.
 """
 
-from puna.model.attend import AttentionRule, attend
+from puna.model.attend import AttentionRule, alibi_slopes, attend
+from puna.model.attention import Attention, FusedQKV, SplitQKV
 from puna.model.context import Context, Rows
-from puna.model.decoder import Decoder, OutputHead, build
-from puna.model.ffn import Mixture
+from puna.model.decoder import (
+    Decoder,
+    OutputHead,
+    ParallelBlock,
+    SequentialBlock,
+    SumNormBlock,
+    Times,
+    build,
+)
+from puna.model.fast import is_fast
+from puna.model.ffn import FusedGatedFFN, GatedFFN, Mixture, PlainFFN
 from puna.model.initialize import initialize
-from puna.model.linear import Linear, add_updates, is_fast, product
+from puna.model.linear import Linear, Weight, add_updates, lookup, numbers, product
+from puna.model.native import NativeWeight, operands, threads
+from puna.model.norm import LayerNorm, OnePlusRMSNorm, RMSNorm
+from puna.model.packed import KERNELS, PLAIN, Kernel, PackedWeight, choose_kernel
+from puna.model.position import RotaryTable
 from puna.model.segments import Segments
 from puna.model.states import hidden_states
 
 __all__ = [
+    "KERNELS",
+    "PLAIN",
+    "Attention",
     "AttentionRule",
     "Context",
     "Decoder",
+    "FusedGatedFFN",
+    "FusedQKV",
+    "GatedFFN",
+    "Kernel",
+    "LayerNorm",
     "Linear",
     "Mixture",
+    "NativeWeight",
+    "OnePlusRMSNorm",
     "OutputHead",
+    "PackedWeight",
+    "ParallelBlock",
+    "PlainFFN",
+    "RMSNorm",
+    "RotaryTable",
     "Rows",
     "Segments",
+    "SequentialBlock",
+    "SplitQKV",
+    "SumNormBlock",
+    "Times",
+    "Weight",
     "add_updates",
+    "alibi_slopes",
     "attend",
     "build",
+    "choose_kernel",
     "hidden_states",
     "initialize",
     "is_fast",
+    "lookup",
+    "numbers",
+    "operands",
     "product",
+    "threads",
 ]

@@ -60,16 +60,15 @@ def attend(
     [B, T] gives the position of each query; without it T equals S and query t stands at t.
     Returns [B, H, T, E].
     """
-    groups = q.shape[1] // k.shape[1]
-    if groups > 1:
-        k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
     if q_pos is None and rule.plain and rule.sees_all(q.shape[2]):
+        groups = q.shape[1] // k.shape[1]
+        if groups > 1:
+            k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=rule.scale)
     if q_pos is None:
         q_pos = torch.arange(q.shape[2], device=q.device).expand(q.shape[0], -1)
     bias = _alibi_bias(rule, q.shape[1], k.shape[2], q.device)
-    heads = 1 if bias is None and rule.stock else q.shape[1]
-    block = max(1, _MASK_ENTRIES // (k.shape[2] * q.shape[0] * heads))
+    block = max(1, _MASK_ENTRIES // (k.shape[2] * q.shape[0] * _masks(q, k, v, rule)))
     parts = [
         _attend_block(q_block, k, v, rule, pos_block, bias)
         for q_block, pos_block in zip(
@@ -79,35 +78,56 @@ def attend(
     return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
 
+def _masks(q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule) -> int:
+    """Return the masks or scores that are held for each query: one, of a group, or of all heads."""
+    # The library's kernel wants keys and values of one width; without it there are scores.
+    fused = rule.plain and k.shape[3] == v.shape[3]
+    return q.shape[1] // k.shape[1] if fused else q.shape[1]
+
+
 def _attend_block(
     q: Tensor, k: Tensor, v: Tensor, rule: AttentionRule, q_pos: Tensor, bias: Tensor | None
 ) -> Tensor:
+    """Attend with the G heads that share keys as G·T queries of one, so that no key is copied."""
     keys = torch.arange(k.shape[2], device=q.device)
-    distance = q_pos[:, None, :, None] - keys  # [B, 1, T, S]
-    seen = distance >= 0
+    last = q_pos[:, None, :, None]
+    seen = keys <= last  # [B, 1, T, S]
     if rule.window is not None:
-        seen &= distance < rule.window
-    if not rule.stock:
-        return _weigh(_scores(q, k, rule, bias).masked_fill(~seen, -math.inf), v, rule.sinks)
-    mask = seen if bias is None else torch.where(seen, bias.to(q.dtype), -math.inf)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=rule.scale)
+        seen &= keys > last - rule.window
+    queries = _by_group(q, k.shape[1])
+    if rule.stock:
+        if bias is None:
+            mask = _by_group(seen.expand(-1, q.shape[1] // k.shape[1], -1, -1), 1)
+        else:
+            mask = _by_group(torch.where(seen, bias.to(q.dtype), -math.inf), k.shape[1])
+        out = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, scale=rule.scale)
+    else:
+        scores = _scores(queries, k, rule).view(*q.shape[:3], -1)
+        scores = scores if bias is None else scores + bias
+        shares = _shares(scores.masked_fill(~seen, -math.inf), rule.sinks).to(v.dtype)
+        out = _by_group(shares, k.shape[1]) @ v
+    return out.reshape(*q.shape[:3], -1)
 
 
-def _scores(q: Tensor, k: Tensor, rule: AttentionRule, bias: Tensor | None) -> Tensor:
-    """Return scores [B, H, T, S] in float32, before any mask."""
+def _by_group(x: Tensor, groups: int) -> Tensor:
+    """Return [B, H, T, *] as [B, groups, G·T, *]: the heads of a group as so many queries."""
+    return x.reshape(x.shape[0], groups, -1, x.shape[3])
+
+
+def _scores(q: Tensor, k: Tensor, rule: AttentionRule) -> Tensor:
+    """Return scores in float32, before bias and mask."""
     scores = (q @ k.transpose(2, 3)).float() * rule.scale
     if rule.softcap is not None:
         scores = rule.softcap * torch.tanh(scores / rule.softcap)
-    return scores if bias is None else scores + bias
+    return scores
 
 
-def _weigh(scores: Tensor, v: Tensor, sinks: Tensor | None) -> Tensor:
-    """Return softmax(scores)·v, where sinks [H] take part in the softmax alone."""
+def _shares(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """Return the softmax of scores [B, H, T, S], in which sinks [H] take part and get nothing."""
     if sinks is None:
-        return scores.softmax(-1).to(v.dtype) @ v
+        return scores.softmax(-1)
     extra = sinks.float()[None, :, None, None].expand(*scores.shape[:3], 1)
-    shares = torch.cat((scores, extra), -1).softmax(-1)[..., :-1]
-    return shares.to(v.dtype) @ v
+    return torch.cat((scores, extra), -1).softmax(-1)[..., :-1]
 
 
 def _alibi_bias(rule: AttentionRule, heads: int, keys: int, device: torch.device) -> Tensor | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,8 +12,9 @@ from torch.nn import functional as F
 from puna.model.attention import Attention, Table
 from puna.model.context import Context, Rows
 from puna.model.ffn import Mixture, build_ffn
-from puna.model.linear import Linear, add_updates, product
+from puna.model.linear import Linear, Weight, add_updates, lookup, product
 from puna.model.norm import build_norm
+from puna.model.packed import PackedWeight
 from puna.model.position import RotaryTable
 from puna.spec import Embed, Head, LayerSpec, ModelSpec, Rope
 
@@ -88,6 +92,8 @@ class ParallelBlock(nn.Module):
 class Embedding(nn.Module):
     """Token vectors, with the positions and the norm some models add to them."""
 
+    tokens: nn.Parameter | PackedWeight
+
     def __init__(self, spec: Embed, vocab: int, width: int) -> None:
         super().__init__()
         self.tokens = nn.Parameter(torch.empty(vocab, spec.width or width))
@@ -100,7 +106,7 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Map ids [N] to [N, width]."""
-        x = F.embedding(ids, self.tokens)
+        x = lookup(ids, self.tokens)
         if self.scale != 1.0:
             # Rounded to the dtype first, as the published models do.
             x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
@@ -117,6 +123,8 @@ class OutputHead(nn.Module):
     `updates` is for adapters, keyed by their slot.
     """
 
+    weight: nn.Parameter | PackedWeight | None
+
     def __init__(self, spec: Head, vocab: int, width: int) -> None:
         super().__init__()
         self.narrow = nn.Parameter(torch.empty(spec.width, width)) if spec.width else None
@@ -126,7 +134,7 @@ class OutputHead(nn.Module):
         self.updates = nn.ModuleDict()
         self.scale, self.softcap = spec.scale, spec.softcap
 
-    def forward(self, hidden: Tensor, tokens: Tensor, rows: Rows) -> Tensor:
+    def forward(self, hidden: Tensor, tokens: Weight, rows: Rows) -> Tensor:
         """Map hidden [R, width] to [R, vocab]; `tokens` [vocab, width] serves a tied head."""
         if self.narrow is not None:
             hidden = product(hidden, self.narrow, None)
@@ -153,8 +161,8 @@ class Decoder(nn.Module):
         self.output = OutputHead(spec.head, spec.vocab, spec.width)
         positions = [layer.mixer.position for layer in spec.layers]
         ropes = list(dict.fromkeys(p for p in positions if isinstance(p, Rope)))
-        self._tables = [RotaryTable(rope) for rope in ropes]
-        self._table_of = [ropes.index(p) if isinstance(p, Rope) else None for p in positions]
+        self.tables = [RotaryTable(rope) for rope in ropes]
+        self.table_of = [ropes.index(p) if isinstance(p, Rope) else None for p in positions]
 
     @property
     def device(self) -> torch.device:
@@ -175,11 +183,16 @@ class Decoder(nn.Module):
             ctx: which tokens see which, and which adapter each row uses.
         """
         x = self.embed(ids, positions)
-        tables = [table(positions, ctx.spans) for table in self._tables]
-        for block, index in zip(self.layers, self._table_of, strict=True):
-            x = block(x, None if index is None else tables[index], ctx)
+        for block in self.blocks(positions, ctx):
+            x = block(x)
         hidden: Tensor = self.norm(x)
         return hidden
+
+    def blocks(self, positions: Tensor, ctx: Context) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Yield each layer as a map [N, width] to [N, width]; see `forward`."""
+        tables = [table(positions, ctx.spans) for table in self.tables]
+        for block, index in zip(self.layers, self.table_of, strict=True):
+            yield partial(block, table=None if index is None else tables[index], ctx=ctx)
 
     def head(self, hidden: Tensor, rows: Rows) -> Tensor:
         """Return float32 logits [R, vocab] for hidden [R, width] and the adapters of these rows."""
@@ -189,6 +202,17 @@ class Decoder(nn.Module):
     def linears(self) -> dict[str, Linear]:
         """Every linear map by its dotted name: what adapters and number formats may replace."""
         return {name: m for name, m in self.named_modules() if isinstance(m, Linear)}
+
+    def packable(self) -> dict[str, bool]:
+        """Weights that may be packed, by name, and whether they are the table of tokens.
+
+        Those of all linear maps but routers, where a rounded score may send a token elsewhere; of
+        the head, and of the table, which may be the head too.
+        """
+        maps = [name for name in self.linears() if name.rpartition(".")[2] != "router"]
+        head = [] if self.output.weight is None else ["output"]
+        found = {f"{name}.weight": False for name in (*maps, *head)}
+        return {"embed.tokens": True, **found}
 
 
 def build(spec: ModelSpec, *, device: str = "meta", dtype: torch.dtype = torch.float32) -> Decoder:

@@ -31,4 +31,5 @@ def initialize(model: Decoder, *, seed: int, std: float = 0.02) -> None:
         if isinstance(module, Linear | LayerNorm) and module.bias is not None:
             nn.init.zeros_(module.bias)
         if isinstance(module, Linear) and name.rpartition(".")[2] in {"out", "down"}:
+            assert isinstance(module.weight, nn.Parameter)  # what is packed is not initialized
             module.weight.mul_(depth)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puna.model.context import Rows
+from puna.model.fast import is_slow
+from puna.model.packed import PackedWeight
 
-# Up to this many rows torch multiplies half precision at the speed of memory on any processor.
-_FEW_ROWS = 8
+# What a map multiplies by, and what tokens are looked up in.
+Weight = Tensor | PackedWeight
 
 
 class Linear(nn.Module):
-    """`x @ weight.T + bias`, with weight [out, in]; `rows` is for adapters that wrap it."""
+    """`x @ weight.T + bias`, with weight [out, in]; `rows` is for adapters that wrap it.
+
+    The weight is a parameter, or a `PackedWeight` that was put in its place.
+    """
+
+    weight: nn.Parameter | PackedWeight
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
         super().__init__()
@@ -27,16 +32,29 @@ class Linear(nn.Module):
         return product(x, self.weight, self.bias)
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def product(x: Tensor, weight: Weight, bias: Tensor | None) -> Tensor:
     """Return `x @ weight.T + bias` in the dtype of x.
 
-    A processor without half-precision units multiplies matrices of bfloat16 or float16 a hundred
-    times slower than float32; there the weight of this one product is widened while it runs.
+    Where half precision is slow, the weight of this one product is widened while it runs.
     """
-    if x.shape[0] > _FEW_ROWS and x.device.type == "cpu" and not is_fast(x.dtype):
+    if isinstance(weight, PackedWeight):
+        return weight.product(x, bias)
+    if is_slow(x):
         wide = None if bias is None else bias.float()
         return F.linear(x.float(), weight.float(), wide).to(x.dtype)
     return F.linear(x, weight, bias)
+
+
+def lookup(ids: Tensor, table: Weight) -> Tensor:
+    """Return the rows [N, width] of a table that ids [N] name."""
+    return table.rows(ids) if isinstance(table, PackedWeight) else F.embedding(ids, table)
+
+
+def numbers(weight: Weight, dtype: torch.dtype | None = None) -> Tensor:
+    """Return the values of a weight, unpacked where they are packed; by default in its dtype."""
+    if isinstance(weight, PackedWeight):
+        return weight.numbers(dtype)
+    return weight.detach().to(dtype or weight.dtype)
 
 
 def add_updates(out: Tensor, x: Tensor, updates: nn.ModuleDict, rows: Rows) -> Tensor:
@@ -55,15 +73,3 @@ def add_updates(out: Tensor, x: Tensor, updates: nn.ModuleDict, rows: Rows) -> T
         if len(chosen):
             out = out.index_add(0, chosen, update(x.index_select(0, chosen)))
     return out
-
-
-@cache
-def is_fast(dtype: torch.dtype) -> bool:
-    """Tell whether this processor multiplies matrices of `dtype` at full speed."""
-    probes = {
-        torch.bfloat16: "_is_mkldnn_bf16_supported",
-        torch.float16: "_is_mkldnn_fp16_supported",
-    }
-    if dtype not in probes:
-        return True
-    return bool(getattr(torch.ops.mkldnn, probes[dtype])())

@@ -8,9 +8,15 @@ __all__ = ["Device", "Line", "Option", "Plan", "Serve", "Sketch", "Tune", "Use",
 
 
 def make_plan(
-    sketch: Sketch, use: Use, *, dtype: str = "auto", device: Device, machines: int = 1
+    sketch: Sketch,
+    use: Use,
+    *,
+    dtype: str = "auto",
+    quant: str = "auto",
+    device: Device,
+    machines: int = 1,
 ) -> Plan:
     """Return a plan; see `puna.plan.make.make_plan`. Torch is imported only here."""
     from puna.plan.make import make_plan
 
-    return make_plan(sketch, use, dtype=dtype, device=device, machines=machines)
+    return make_plan(sketch, use, dtype=dtype, quant=quant, device=device, machines=machines)

@@ -1,4 +1,4 @@
-"""What serving needs at most, in microseconds and without torch.
+"""What serving needs at most, in microseconds and without a trace.
 
 A start need not wait for a trace where even this fits. Every term is rounded up; tests hold the
 bound against the trace over all families.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from puna.engine import PAGE, USUAL
 from puna.plan.record import Serve
 from puna.spec import Alibi, Attention, Dense, LayerSpec, ModelSpec, MoE
 
@@ -27,23 +28,29 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the engine: new tokens, tokens in the cache, sequences, the longest of them."""
+    """A step of the engine: new tokens, tokens in the cache, logits, the longest sequence."""
 
     rows: int
     tokens: int
-    sequences: int
+    due: int
     longest: int
 
 
 def largest_step(use: Serve) -> Step:
     """Return a step that is at least as large as any of a use."""
-    rows = min(use.chunk, use.context) + use.batch
-    return Step(rows, use.batch * (use.context + 16), use.batch, use.context)
+    due = due_of(use.batch)
+    rows = min(use.chunk, use.context) + due
+    return Step(rows, use.batch * (use.context + PAGE), due, use.context)
+
+
+def due_of(sequences: int) -> int:
+    """Return the logits that a step of up to so many sequences needs, drafts included."""
+    return max(sequences, min(sequences, USUAL.busy) * (1 + USUAL.most))
 
 
 def step_bound(spec: ModelSpec, step: Step, kept: Kept) -> int:
     """Return bytes that no such step goes beyond, beside weights and cache."""
-    head = step.sequences * spec.vocab * (2 * kept.size + 5 * _WIDE)
+    head = step.due * spec.vocab * (2 * kept.size + 5 * _WIDE)
     index = 8 * (2 * step.tokens + 16 * step.rows)
     stream = 4 * step.rows * spec.width * (kept.size + _WIDE)
     layers = (_layer(layer, spec.width, step, kept) for layer in set(spec.layers))
@@ -61,24 +68,27 @@ def _layer(layer: LayerSpec, width: int, step: Step, kept: Kept) -> int:
     else:
         inner = _dense(ffn) * (kept.size + (_WIDE if kept.widened else 0))
     one = max(values * (kept.size + _WIDE), inner + 4 * width * (kept.size + _WIDE))
-    return step.rows * one + _gathered(mixer, step.tokens, kept) + _masks(mixer, step)
+    return step.rows * one + _gathered(mixer, step, kept) + _masks(mixer, step)
 
 
 def _dense(dense: Dense) -> int:
     return (6 if dense.gate else 4) * dense.width
 
 
-def _gathered(mixer: Attention, tokens: int, kept: Kept) -> int:
+def _read(mixer: Attention, step: Step) -> int:
+    """Return the keys that a step reads; pieces of a long chunk each read the window before."""
+    return step.tokens + (2 * step.rows if mixer.window else 0)
+
+
+def _gathered(mixer: Attention, step: Step, kept: Kept) -> int:
     """Return what one layer's keys and values take once they are laid out for its heads."""
     each = mixer.kv_heads * (mixer.head_dim + mixer.v_dim)
-    if mixer.heads != mixer.kv_heads:
-        each += mixer.heads * (mixer.head_dim + mixer.v_dim)
-    return tokens * each * kept.size
+    return _read(mixer, step) * each * kept.size
 
 
 def _masks(mixer: Attention, step: Step) -> int:
     """Return what masks and scores take; a block has one query of each sequence at least."""
-    entries = max(_MASK_ENTRIES, step.tokens * mixer.heads)
+    entries = max(_MASK_ENTRIES, _read(mixer, step) * mixer.heads)
     bias = 6 * _WIDE * mixer.heads * step.longest if isinstance(mixer.position, Alibi) else 0
     return entries * _MASK_BYTES + bias
 

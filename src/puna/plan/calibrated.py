@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from puna.plan.packed import packing_bytes
 from puna.plan.record import Sketch, Tune, Use
 from puna.spec import Dense, LayerSpec, ModelSpec, MoE
 
@@ -36,9 +37,12 @@ def kernel_bytes(spec: ModelSpec, use: Use, dtype: torch.dtype, kind: str) -> in
 def loading_bytes(sketch: Sketch, dtype: torch.dtype, kind: str) -> int:
     """Return what loading holds for a moment beside the weights, in bytes.
 
+    Weights that are packed, or put in the layout of a kernel, are there twice, a tensor at a time.
     Weights that fit as they are stay views of the file. Others are copied, a tensor at a time,
     and the largest is there twice while it is.
     """
+    if sketch.packing is not None:
+        return packing_bytes(largest_tensor(sketch.spec))
     as_they_are = max(sketch.stored, key=lambda name: sketch.stored[name], default="")
     if kind == "cpu" and _NAMES.get(as_they_are) is dtype:
         return 0

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from puna.errors import FitError
+from puna.formats import Packing, repacked_bits
 from puna.loading import Known
 from puna.model import is_fast
 from puna.plan.allocator import map_blocks
-from puna.plan.bound import Kept, Step, largest_step, step_bound
+from puna.plan.bound import Kept, Step, due_of, largest_step, step_bound
 from puna.plan.calibrated import kernel_bytes, runtime_bytes
 from puna.plan.costs import cache_tokens, weight_bytes
 from puna.plan.estimate import DTYPES
 from puna.plan.make import make_plan
 from puna.plan.memory import available_memory
-from puna.plan.record import Device, Plan, Serve, Tune, Use
+from puna.plan.packed import Packs, largest_working, packs_of
+from puna.plan.record import Device, Plan, Serve, Sketch, Tune, Use
 from puna.plan.sketch import sketch_of
 from puna.spec import ModelSpec, kv_bytes_per_token
 
@@ -49,10 +52,10 @@ def check_fits(known: Known, use: Callable[[ModelSpec], Use], *, free: int | Non
     sketch = sketch_of(known.description)
     wanted = use(sketch.spec)
     room = memory_of(known.device) if free is None else free
-    if isinstance(wanted, Serve) and _bound(sketch.spec, wanted, known) <= room:
+    if isinstance(wanted, Serve) and _bound(sketch, wanted, known) <= room:
         return
     device = Device("this machine", room, _kind(known.device))
-    plan = make_plan(sketch, wanted, dtype=known.dtype, device=device)
+    plan = make_plan(sketch, wanted, dtype=known.dtype, quant=known.quant, device=device)
     if not plan.fits:
         raise refusal(plan)
     if isinstance(wanted, Tune) and device.kind == "cpu" and _loose(plan) > room:
@@ -90,6 +93,7 @@ def cache_limit(
     batch: int | None = None,
     sequences: int = 64,
     chunk: int = 2048,
+    packing: Packing | None = None,
     free: int | None = None,
 ) -> int:
     """Return the tokens that an engine's cache may hold so that weights and steps fit beside it.
@@ -101,6 +105,7 @@ def cache_limit(
         spec, dtype, device: of the model.
         context, batch: the longest sequence and the sequences at once, where they are stated.
         sequences, chunk: the most sequences, and new tokens, of a step.
+        packing: of its weights.
         free: bytes that all of it may take; by default what is free now.
     """
     longest = min(context or spec.context, spec.context)
@@ -109,12 +114,17 @@ def cache_limit(
     each = kv_bytes_per_token(spec, bytes_per_value=dtype.itemsize)
     most = max(longest * (batch or 1), _CACHE_BYTES // each)
     room = memory_of(device) if free is None else free
-    room -= _fixed(spec, Serve(1), dtype, device)
+    packs = None
+    if packing is not None:
+        bits = repacked_bits(packing.format)
+        packs = Packs(packing.format) if bits is None else Packs(None, bits)
+        room -= largest_working(spec, chunk + sequences)
+    room -= _fixed(spec, Serve(1), dtype, device, packs)
     kept = Kept(dtype.itemsize, not is_fast(dtype))
     low, high = min(ROOM, longest), most
     while low < high:  # the largest that fits
         tokens = (low + high + 1) // 2
-        step = Step(chunk + sequences, tokens, sequences, min(tokens, longest))
+        step = Step(chunk + due_of(sequences), tokens, due_of(sequences), min(tokens, longest))
         if tokens * each + step_bound(spec, step, kept) <= room:
             low = tokens
         else:
@@ -141,19 +151,23 @@ def refusal(plan: Plan) -> FitError:
     )
 
 
-def _bound(spec: ModelSpec, use: Serve, known: Known) -> int:
-    dtype = DTYPES[known.dtype]
+def _bound(sketch: Sketch, use: Serve, known: Known) -> int:
+    spec, dtype = sketch.spec, DTYPES[known.dtype]
+    packs = packs_of(replace(sketch, packing=known.packing), dtype)
+    step = largest_step(use)
+    working = 0 if packs is None else largest_working(spec, step.rows)
     kept = Kept(dtype.itemsize, not is_fast(dtype))
     cache = cache_tokens(use) * kv_bytes_per_token(spec, bytes_per_value=dtype.itemsize)
-    return (
-        _fixed(spec, use, dtype, known.device) + cache + step_bound(spec, largest_step(use), kept)
-    )
+    fixed = _fixed(spec, use, dtype, known.device, packs)
+    return fixed + cache + step_bound(spec, step, kept) + working
 
 
-def _fixed(spec: ModelSpec, use: Use, dtype: torch.dtype, device: str) -> int:
+def _fixed(
+    spec: ModelSpec, use: Use, dtype: torch.dtype, device: str, packs: Packs | None = None
+) -> int:
     kind = _kind(device)
     beside = runtime_bytes(kind) + kernel_bytes(spec, use, dtype, kind)
-    return weight_bytes(spec, dtype) + beside
+    return weight_bytes(spec, dtype, packs) + beside
 
 
 def _loose(plan: Plan) -> int:

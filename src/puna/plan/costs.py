@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from puna.engine import PAGE
+from puna.plan.bound import largest_step
 from puna.plan.calibrated import kernel_bytes, loading_bytes, runtime_bytes
+from puna.plan.packed import Packs, largest_working, packs_of, saved_by_ends, saved_by_layer
 from puna.plan.record import Serve, Sketch, Tune, Use
 from puna.plan.serving import step_bytes
 from puna.plan.stand_in import alike
@@ -30,13 +32,14 @@ class Costs:
 
 def costs_of(sketch: Sketch, use: Use, dtype: torch.dtype, kind: str) -> Costs:
     """Return what a use of a model comes to on a device of that kind."""
+    packs = packs_of(sketch, dtype)
     if isinstance(use, Serve):
-        found = _serve(sketch.spec, use, dtype)
+        found = _serve(sketch.spec, use, dtype, packs)
     else:
-        found = _tune(sketch.spec, use, dtype)
+        found = _tune(sketch.spec, use, dtype, packs)
     beside = sum((found.first + found.last + found.each).values())
     beside += sum(sum(layer.values()) for layer in found.layers)
-    weights = weight_bytes(sketch.spec, dtype)
+    weights = weight_bytes(sketch.spec, dtype, packs)
     # What loading takes for a moment is given back before there is a cache or an activation.
     loading = loading_bytes(sketch, dtype, kind) - (beside - weights)
     each = found.each + Counter(
@@ -47,10 +50,16 @@ def costs_of(sketch: Sketch, use: Use, dtype: torch.dtype, kind: str) -> Costs:
     return replace(found, each=each)
 
 
-def weight_bytes(spec: ModelSpec, dtype: torch.dtype) -> int:
+def weight_bytes(spec: ModelSpec, dtype: torch.dtype, packs: Packs | None = None) -> int:
     """Return the bytes of a model's weights; routers are float32 whatever the dtype."""
-    ends, layers = _weights(spec, dtype)
-    return ends + sum(layers)
+    (first, last), layers = _weights(spec, dtype, packs)
+    return first + last + sum(layers)
+
+
+def table_bytes(spec: ModelSpec, dtype: torch.dtype, packs: Packs | None) -> int:
+    """Return the bytes of a table that is the head too."""
+    size = spec.vocab * (spec.head.width or spec.width) * dtype.itemsize
+    return size if packs is None else size - saved_by_ends(spec, dtype, packs)[0]
 
 
 def cache_tokens(use: Serve) -> int:
@@ -58,27 +67,28 @@ def cache_tokens(use: Serve) -> int:
     return (use.batch * -(-use.context // PAGE) + 1) * PAGE
 
 
-def _serve(spec: ModelSpec, use: Serve, dtype: torch.dtype) -> Costs:
+def _serve(spec: ModelSpec, use: Serve, dtype: torch.dtype, packs: Packs | None) -> Costs:
     tokens = cache_tokens(use)
-    ends, weights = _weights(spec, dtype)
+    ends, weights = _weights(spec, dtype, packs)
     layers = tuple(
         Counter({"weights": size, "KV cache": tokens * _cached_values(layer) * dtype.itemsize})
         for layer, size in zip(spec.layers, weights, strict=True)
     )
-    each = Counter({"activations": step_bytes(spec, use, dtype, "cpu")})
-    return Costs(layers, *_ends(spec, ends, dtype), each)
+    working = 0 if packs is None else largest_working(spec, largest_step(use).rows)
+    each = Counter({"activations": step_bytes(spec, use, dtype, "cpu") + working})
+    return Costs(layers, *_ends(ends), each)
 
 
-def _tune(spec: ModelSpec, use: Tune, dtype: torch.dtype) -> Costs:
+def _tune(spec: ModelSpec, use: Tune, dtype: torch.dtype, packs: Packs | None) -> Costs:
     needs = tuning_needs(spec, use, dtype, "cpu")
-    ends, weights = _weights(spec, dtype)
+    ends, weights = _weights(spec, dtype, packs)
     of = {kind.layer: need for kind, need in needs.layers}
     size = dtype.itemsize if use.method == "full" else torch.float32.itemsize
     layers = tuple(
         Counter(weights=weight) + _learned(of[alike(layer)], use, size)
         for layer, weight in zip(spec.layers, weights, strict=True)
     )
-    first, last = _ends(spec, ends, dtype)
+    first, last = _ends(ends)
     beside = _learned(needs.ends, use, size)
     each = Counter(activations=beside.pop("activations", 0))
     return Costs(layers, first, last + beside, each)
@@ -101,14 +111,15 @@ def _cached_values(layer: LayerSpec) -> int:
     return mixer.kv_heads * (mixer.head_dim + mixer.v_dim)
 
 
-def _ends(spec: ModelSpec, ends: int, dtype: torch.dtype) -> tuple[Bytes, Bytes]:
+def _ends(ends: tuple[int, int]) -> tuple[Bytes, Bytes]:
     """Return the weights before the first layer and behind the last one."""
-    head = 0 if spec.head.tied else spec.vocab * (spec.head.width or spec.width) * dtype.itemsize
-    return Counter(weights=ends - head), Counter(weights=head)
+    return Counter(weights=ends[0]), Counter(weights=ends[1])
 
 
-def _weights(spec: ModelSpec, dtype: torch.dtype) -> tuple[int, list[int]]:
-    """Return the bytes of the weights of the ends and of each layer."""
+def _weights(
+    spec: ModelSpec, dtype: torch.dtype, packs: Packs | None
+) -> tuple[tuple[int, int], list[int]]:
+    """Return the bytes of the weights of both ends and of each layer."""
     sizes: dict[LayerSpec, int] = {}
     for layer in spec.layers:
         if layer not in sizes:
@@ -117,8 +128,13 @@ def _weights(spec: ModelSpec, dtype: torch.dtype) -> tuple[int, list[int]]:
             )
             sizes[layer] = (two - one) * dtype.itemsize + _precise(layer, spec.width, dtype)
     values = sum(sizes[layer] - _precise(layer, spec.width, dtype) for layer in spec.layers)
-    ends = count_parameters(spec) * dtype.itemsize - values
-    return ends, [sizes[layer] for layer in spec.layers]
+    last = 0 if spec.head.tied else spec.vocab * (spec.head.width or spec.width) * dtype.itemsize
+    first = count_parameters(spec) * dtype.itemsize - values - last
+    if packs is None:
+        return (first, last), [sizes[layer] for layer in spec.layers]
+    table, head = saved_by_ends(spec, dtype, packs)
+    less = {x: n - saved_by_layer(alike(x), spec, dtype, packs) for x, n in sizes.items()}
+    return (first - table, last - head), [less[layer] for layer in spec.layers]
 
 
 def _precise(layer: LayerSpec, width: int, dtype: torch.dtype) -> int:

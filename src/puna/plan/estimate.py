@@ -10,8 +10,9 @@ from functools import cache
 import torch
 
 from puna.errors import UsageError
-from puna.plan.costs import Bytes, Costs, costs_of
-from puna.plan.record import Line, Serve, Sketch, Use
+from puna.plan.costs import Bytes, Costs, costs_of, table_bytes
+from puna.plan.packed import packs_of
+from puna.plan.record import Line, Serve, Sketch, Tune, Use
 from puna.plan.split import split
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -41,6 +42,11 @@ def check_use(sketch: Sketch, use: Use) -> None:
     Raises:
         UsageError: more tokens than the model's context.
     """
+    if isinstance(use, Tune) and use.method == "full" and sketch.packing is not None:
+        raise UsageError(
+            f"weights packed as {sketch.packing.format} do not learn",
+            remedy="tune an adapter on them (lora), or every weight of the model they came from",
+        )
     context = sketch.spec.context
     if use.context > context:
         what = "sequences" if isinstance(use, Serve) else "examples"
@@ -55,9 +61,8 @@ def estimate(sketch: Sketch, use: Use, dtype: str, kind: str, machines: int = 1)
     costs = _costs(_Key(sketch), use, DTYPES[dtype], kind)
     if machines > 1 and sketch.spec.head.tied:
         # The table stands before the first layer and is needed behind the last one too.
-        values = sketch.spec.vocab * (sketch.spec.head.width or sketch.spec.width)
-        table = Counter(weights=values * DTYPES[dtype].itemsize)
-        costs = replace(costs, last=costs.last + table)
+        table = table_bytes(sketch.spec, DTYPES[dtype], packs_of(sketch, DTYPES[dtype]))
+        costs = replace(costs, last=costs.last + Counter(weights=table))
     loads = [sum(layer.values()) for layer in costs.layers]
     shares = split(loads, sum(costs.first.values()), sum(costs.last.values()), machines)
     fullest = max((_load(costs, share) for share in shares), key=lambda load: load.total())
@@ -85,7 +90,12 @@ class _Key:
 
     def __init__(self, sketch: Sketch) -> None:
         self.sketch = sketch
-        self._identity = (sketch.spec, sketch.form, tuple(sorted(sketch.stored.items())))
+        self._identity = (
+            sketch.spec,
+            sketch.form,
+            sketch.packing,
+            tuple(sorted(sketch.stored.items())),
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Key) and self._identity == other._identity

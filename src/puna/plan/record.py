@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from puna.errors import UsageError
+from puna.formats import Packing
 from puna.spec import ModelSpec
 
 
@@ -22,6 +23,7 @@ class Sketch:
         stored: values per stored number format, such as {"BF16": 1_100_000_000} or
             {"Q8_0": …, "F32": …}; empty where only a config is known.
         dtype: what `auto` opens it in.
+        packing: how its weights are packed, if they are.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Sketch:
     form: Literal["safetensors", "gguf", "bin"]
     stored: Mapping[str, int]
     dtype: str
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ class Line:
 class Option:
     """A setting that would fit: what to change, in words, and what it then comes to in all.
 
-    `use` and `dtype` are the settings after the change, `machines` the devices it then takes.
+    `use`, `dtype` and `quant` are the settings after the change, `machines` the devices it then
+    takes.
     """
 
     change: str
@@ -108,6 +112,7 @@ class Option:
     dtype: str
     total: int
     machines: int = 1
+    quant: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

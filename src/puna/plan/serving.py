@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from puna.engine import PAGE, Group, Layout, PagePool, Pages
+from puna.engine import (
+    PAGE,
+    PROMPTS_SHARE,
+    USUAL,
+    Chunk,
+    Group,
+    Layout,
+    Pages,
+    View,
+    arrange,
+    groups_of,
+    windows_of,
+)
 from puna.model import Decoder, Rows
 from puna.plan.record import Serve
 from puna.plan.stand_in import kinds_of, reduced, stand_in
@@ -40,53 +54,107 @@ def step_bytes(spec: ModelSpec, use: Serve, dtype: torch.dtype, device: str) -> 
 def _steps(use: Serve) -> list[list[_Chunks]]:
     """Return the steps that may be the largest.
 
-    Every sequence at the end of its context takes one more token; all but one do, while the last
-    tokens of a long prompt are computed beside them; short prompts are computed together.
+    Every sequence at the end of its context takes one more token and what is drafted ahead; all
+    but one do, while tokens of a long prompt are computed beside them; one does so alone; short
+    prompts are computed together.
     """
-    decode = [(use.batch, 1)]
-    new = max(1, min(use.chunk - (use.batch - 1), use.context))
+    one = _decoded(use)
+    beside = min(max(1, use.chunk // PROMPTS_SHARE), use.context)
     together = min(use.batch, use.chunk // use.context)
-    steps = [decode, [(use.batch - 1, 1), (1, new)], [(together, use.context)]]
+    steps = [
+        [(use.batch, one)],
+        [(use.batch - 1, one), (1, beside)],
+        [(1, min(use.chunk, use.context))],
+        [(together, use.context)],
+    ]
     found = [[chunks for chunks in step if chunks[0]] for step in steps]
     return [step for n, step in enumerate(found) if step and step not in found[:n]]
 
 
-def _pool(spec: ModelSpec, use: Serve, model: Decoder) -> PagePool:
+def _decoded(use: Serve) -> int:
+    """Return the tokens that a sequence takes in a step once its prompt is computed."""
+    return min(1 + USUAL.ahead(use.batch), use.context)
+
+
+def _due(use: Serve, chunks: list[_Chunks]) -> int:
+    """Return how many tokens of a step need logits."""
+    return sum(count * (new if new <= _decoded(use) else 1) for count, new in chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    """What stands for a pool: see `puna.engine.PagePool`."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    group_of: tuple[int, ...]
+    windows: tuple[int | None, ...]
+
+
+def _pool(spec: ModelSpec, use: Serve, model: Decoder) -> _Stores:
     """Return a pool that is as large as the use makes it."""
-    pool = PagePool(spec, limit=1, dtype=model.dtype, device=model.device)
     slots = (use.batch * _pages(use) + 1) * PAGE
-    for store in (pool.keys, pool.values):
-        store[:] = [old.new_zeros(slots, *old.shape[1:]) for old in store]
-    return pool
+    mixers = [layer.mixer for layer in spec.layers]
+
+    def store(heads: int, width: int) -> Tensor:
+        return torch.empty(slots, heads, width, dtype=model.dtype, device=model.device)
+
+    return _Stores(
+        [store(m.kv_heads, m.head_dim) for m in mixers],
+        [store(m.kv_heads, m.v_dim) for m in mixers],
+        groups_of(spec),
+        windows_of(spec),
+    )
 
 
-def _trace(model: Decoder, pool: PagePool, use: Serve, chunks: list[_Chunks]) -> int:
-    layout = _layout(use, chunks, model.device)
+def _trace(model: Decoder, pool: _Stores, use: Serve, chunks: list[_Chunks]) -> int:
+    layout = _layout(use, chunks, pool.windows, model.device)
     known = [*model.parameters(), *pool.keys, *pool.values]
-    held = [layout.spans, layout.positions, layout.places, layout.back]
-    held += [t for group in layout.groups for t in (group.tokens, group.slots, group.positions)]
+    held = _tensors(layout)
 
     def step() -> Tensor:
         ctx = Pages(pool, layout)
         hidden = model(torch.zeros_like(layout.positions), ctx.positions, ctx)
-        due = torch.zeros(sum(count for count, _ in chunks), dtype=torch.int64).to(model.device)
+        due = torch.zeros(_due(use, chunks), dtype=torch.int64).to(model.device)
         return model.head(hidden[due], ctx.rows.take(due)).cpu()
 
     return peak(step, known + held) + sum(t.nbytes for t in held)
 
 
-def _layout(use: Serve, chunks: list[_Chunks], device: torch.device) -> Layout:
-    """Return what `puna.engine.pages.lay_out` would for chunks at the end of their contexts."""
+def _tensors(layout: Layout) -> list[Tensor]:
+    """Return the index tensors of a layout."""
+    views, groups = layout.views, [group for view in layout.views for group in view.groups]
+    return [
+        layout.spans,
+        layout.positions,
+        *(t for view in views for t in (view.places, view.back)),
+        *(t for group in groups for t in (group.tokens, group.slots, group.positions)),
+    ]
+
+
+def _layout(
+    use: Serve, chunks: list[_Chunks], windows: Sequence[int | None], device: torch.device
+) -> Layout:
+    """Return what `puna.engine.lay_out` would for chunks at the end of their contexts."""
 
     def index(*shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.int64, device=device)
 
+    def view(window: int | None) -> View:
+        groups = []
+        for pieces in arrange(alike, window):
+            batch, width = len(pieces), max(piece.pages for piece in pieces)
+            new = pieces[0].count
+            groups.append(Group(index(batch * new), index(batch * width * PAGE), index(batch, new)))
+        return View(index(total), tuple(groups), index(total))
+
     total = sum(sequences * new for sequences, new in chunks)
-    groups = tuple(
-        Group(index(count * new), index(count * _pages(use) * PAGE), index(count, new))
-        for count, new in chunks
-    )
-    return Layout(Rows(), index(total), index(total), index(total), groups, index(total))
+    alike = [
+        Chunk((), use.context - new, new, use.context, None)
+        for sequences, new in chunks
+        for _ in range(sequences)
+    ]
+    return Layout(Rows(), index(total), index(total), tuple(view(window) for window in windows))
 
 
 def _pages(use: Serve) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from puna.errors import SourceError
 from puna.families import read_config
 from puna.families.gguf.rope import TABLES
-from puna.formats import GGML_TYPES, Gguf, count_types, read_header, read_index
+from puna.formats import GGML_TYPES, Gguf, Packing, count_types, read_header, read_index
 from puna.plan.known import known_config
 from puna.plan.record import Sketch
 from puna.reading import Description, describe
@@ -116,6 +116,8 @@ def sketch_of(opened: Description) -> Sketch:
     if gguf is not None:
         size = sum(path.stat().st_size for path in gguf.files)
         return Sketch(source.name, spec, size, "gguf", count_types(gguf), _gguf_dtype(gguf))
+    if opened.packing is not None:
+        return _packed(opened, opened.packing)
     form, files = _weights(source)
     size = sum(path.stat().st_size for path in files)
     if form == "bin":
@@ -125,6 +127,15 @@ def sketch_of(opened: Description) -> Sketch:
         return Sketch(source.name, spec, 0, form, {}, _stated(opened.config))
     stored, opens = _safetensors(files)
     return Sketch(source.name, spec, size, "safetensors", stored, opens)
+
+
+def _packed(opened: Description, packing: Packing) -> Sketch:
+    """Return the sketch of a folder that Puna packed: its config says what, its files how much."""
+    form, files = _weights(opened.source)
+    size = sum(path.stat().st_size for path in files)
+    values = count_parameters(opened.spec)
+    stored = {packing.format: values}
+    return Sketch(opened.source.name, opened.spec, size, form, stored, packing.dtype, packing)
 
 
 def _far(model: str, ignored: tuple[str, ...], on_file: OnFile | None) -> Found:

@@ -32,13 +32,13 @@ def q4_1(blocks: Tensor) -> Tensor:
 def q5_0(blocks: Tensor) -> Tensor:
     """Scale; 32 high bits, 32 nibbles, around 16."""
     d, high, low = split(blocks, 2, 4)
-    return half(d) * (_five_bits(low, high).float() - 16)
+    return half(d) * (five_bits(low, high).float() - 16)
 
 
 def q5_1(blocks: Tensor) -> Tensor:
     """Scale, minimum; 32 high bits, 32 nibbles."""
     d, m, high, low = split(blocks, 2, 2, 4)
-    return half(d) * _five_bits(low, high).float() + half(m)
+    return half(d) * five_bits(low, high).float() + half(m)
 
 
 def q8_0(blocks: Tensor) -> Tensor:
@@ -79,6 +79,7 @@ def pick(levels: tuple[int, ...], index: Tensor) -> Tensor:
     return torch.tensor(levels, dtype=torch.float32)[index.int()]
 
 
-def _five_bits(low: Tensor, high: Tensor) -> Tensor:
+def five_bits(low: Tensor, high: Tensor) -> Tensor:
+    """Join nibbles [N, 16] and high bits [N, 4] to codes [N, 32]."""
     bits = high[:, :, None] >> torch.arange(8, dtype=torch.uint8)
     return fields(low, 4, 16) | ((bits & 1).flatten(1) << 4)

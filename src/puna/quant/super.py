@@ -31,14 +31,14 @@ def q3_k(blocks: Tensor) -> Tensor:
 def q4_k(blocks: Tensor) -> Tensor:
     """8 groups with 6 bits each of scale and minimum; 4 bits a value."""
     d, dmin, packed, q = split(blocks, 2, 2, 12)
-    scale, minimum = _six_bits(packed)
+    scale, minimum = six_bits(packed)
     return _lower(spread(half(d) * scale, fields(q, 4, 32).float()), half(dmin) * minimum)
 
 
 def q5_k(blocks: Tensor) -> Tensor:
     """As Q4_K, with a fifth bit of each value apart."""
     d, dmin, packed, high, low = split(blocks, 2, 2, 12, 32)
-    scale, minimum = _six_bits(packed)
+    scale, minimum = six_bits(packed)
     value = (fields(low, 4, 32) | (fields(high, 1, 32) << 4)).float()
     return _lower(spread(half(d) * scale, value), half(dmin) * minimum)
 
@@ -65,7 +65,7 @@ def _lower(values: Tensor, minimum: Tensor) -> Tensor:
     return (shaped - minimum[..., None]).flatten(1)
 
 
-def _six_bits(packed: Tensor) -> tuple[Tensor, Tensor]:
+def six_bits(packed: Tensor) -> tuple[Tensor, Tensor]:
     """Unpack 8 scales and 8 minimums of 6 bits from 12 bytes.
 
     The first four of each lie in the low bits of bytes 0–3 and 4–7; the last four have their low

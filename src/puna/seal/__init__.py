@@ -21,6 +21,7 @@ from puna.seal.digests import (
 )
 from puna.seal.judge import FAULTS, Check, Limit, limit_of
 from puna.seal.make import put_seal, seal_of
+from puna.seal.prompts import golden_prompts
 from puna.seal.record import Seal, Stop, from_json
 from puna.seal.stop import measure_stop
 from puna.seal.verify import Seals, Verification, check_digests, compare, verify
@@ -45,6 +46,7 @@ __all__ = [
     "digests_of",
     "digests_of_gguf",
     "from_json",
+    "golden_prompts",
     "limit_of",
     "main_format",
     "measure_stop",

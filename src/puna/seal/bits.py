@@ -1,17 +1,17 @@
-"""Bits per weight of number formats, by the names that torch and GGUF have for them."""
+"""Bits per weight of number formats, by the names that torch, GGUF and Puna have for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from puna.formats import GGML_TYPES
+from puna.formats import GGML_TYPES, PACKINGS, bits_of_packing
 
 _PLAIN = {"float32": 32.0, "bfloat16": 16.0, "float16": 16.0}
 
 
 def is_format(name: str) -> bool:
     """Tell whether there is a number format of that name."""
-    return name in _PLAIN or name in GGML_TYPES
+    return name in _PLAIN or name in PACKINGS or name in GGML_TYPES
 
 
 def bits_of(formats: Iterable[str]) -> float:
@@ -32,5 +32,7 @@ def main_format(values: Mapping[str, int]) -> str:
 def _bits(name: str) -> float:
     if (plain := _PLAIN.get(name)) is not None:
         return plain
+    if name in PACKINGS:
+        return bits_of_packing(name)
     kind = GGML_TYPES[name]
     return 8 * kind.bytes / kind.values

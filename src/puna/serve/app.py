@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -16,10 +16,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from puna.generate import LanguageModel
-from puna.serve.completion import Chat, Desk
+from puna.serve.completion import Desk, Exchange
 from puna.serve.errors import ApiError
 from puna.serve.gate import Gate, check_key, no_route
-from puna.serve.wire import model_card
+from puna.serve.shapes import model_card
 
 MAX_OPEN = 256
 T = TypeVar("T")
@@ -84,36 +84,45 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        chat = await run_in_threadpool(desk.prepare, await request.body())
-        await run_in_threadpool(chat.submit, asyncio.get_running_loop())
-        if chat.wire.stream:
-            return _ChatStream(chat)
-        try:
-            whole = await _unless_left(request.receive, chat.whole())
-        finally:
-            chat.cancel()
-        return Response(status_code=499) if whole is None else JSONResponse(whole)
+        return await _answer(request, desk.chat)
+
+    @app.post("/v1/completions")
+    async def completions(request: Request) -> Response:
+        return await _answer(request, desk.text)
 
 
-class _ChatStream(StreamingResponse):
+async def _answer(request: Request, read: Callable[[bytes], Exchange]) -> Response:
+    """Read a body, hand it in, and answer whole or in pieces."""
+    exchange = await run_in_threadpool(read, await request.body())
+    await run_in_threadpool(exchange.submit, asyncio.get_running_loop())
+    if exchange.asking.stream:
+        return _Stream(exchange)
+    try:
+        whole = await _unless_left(request.receive, exchange.whole())
+    finally:
+        exchange.cancel()
+    return Response(status_code=499) if whole is None else JSONResponse(whole)
+
+
+class _Stream(StreamingResponse):
     """Server-sent events; a client that leaves ends its request."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, chat: Chat) -> None:
-        super().__init__(_events(chat), headers={"cache-control": "no-cache"})
-        self._chat = chat
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__(_events(exchange), headers={"cache-control": "no-cache"})
+        self._exchange = exchange
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._chat.cancel()
+            self._exchange.cancel()
 
 
-async def _events(chat: Chat) -> AsyncIterator[str]:
+async def _events(exchange: Exchange) -> AsyncIterator[str]:
     try:
-        async for chunk in chat.chunks():
+        async for chunk in exchange.chunks():
             yield _event(chunk)
     except ApiError as error:
         yield _event(error.body())

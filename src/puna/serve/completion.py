@@ -1,4 +1,4 @@
-"""Between the wire and the engine: one chat request becomes `n` requests of ids and back."""
+"""Between the wire and the engine: one HTTP request becomes requests of ids, and back."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from starlette.concurrency import run_in_threadpool
 
 from puna.engine import Completion, EngineThread, Event, Request
 from puna.engine.thread import Sink
-from puna.errors import PunaError
-from puna.generate import LanguageModel, Options
+from puna.errors import PunaError, UsageError
+from puna.generate import LanguageModel
+from puna.generate.options import seed_of
 from puna.serve.errors import ApiError, from_puna, server_error, too_long
-from puna.serve.wire import ChatRequest, choice, parse, token_logprob, usage
-from puna.text import TextStream, TextWatch
+from puna.serve.shapes import ChatShape, Said, Shape, TextShape, said_of, usage_of
+from puna.serve.wire import Call, parse_chat, parse_text
+from puna.text import TextWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One of the `n` answers in the making."""
+    """One of the answers in the making."""
 
     request: Request
     watch: TextWatch
@@ -60,21 +62,27 @@ class _Answer:
         return Piece(index, self.watch.finish(), done)
 
 
-class Chat:
-    """One request for a chat completion, from its submission to its last piece."""
+class Exchange:
+    """One HTTP request for answers, from its submission to its last piece.
 
-    def __init__(
-        self, desk: Desk, wire: ChatRequest, answers: Sequence[_Answer], prompt: Sequence[int]
-    ) -> None:
-        self.wire = wire
+    Args:
+        desk: where it is handed in.
+        call: what was asked.
+        shape: what the answers look like.
+        answers: `call.asking.n` for each prompt, prompt by prompt.
+    """
+
+    def __init__(self, desk: Desk, call: Call, shape: Shape, answers: Sequence[_Answer]) -> None:
+        self.asking = call.asking
         self._desk = desk
+        self._shape = shape
         self._answers = answers
-        self._prompt = prompt
         self._pieces: asyncio.Queue[Piece] = asyncio.Queue()
+        self._done: dict[int, Completion] = {}
         self._head = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": f"{shape.prefix}{uuid.uuid4().hex}",
             "created": int(time.time()),
-            "model": wire.model,
+            "model": call.asking.model,
         }
 
     def submit(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -103,23 +111,17 @@ class Chat:
         """
         texts = ["" for _ in self._answers]
         choices: list[dict[str, Any]] = [{} for _ in self._answers]
-        said = 0
         async for piece in self._until_done():
-            texts[piece.index] += piece.text
-            if piece.completion is not None:
-                said += piece.completion.usage.completion_tokens
-                choices[piece.index] = choice(
-                    piece.index,
-                    {"role": "assistant", "content": texts[piece.index], "refusal": None},
-                    piece.completion.finish,
-                    await self._logprobs(piece.completion),
-                    field="message",
-                )
+            index = piece.index
+            texts[index] += piece.text
+            if (done := piece.completion) is not None:
+                said = await self._said(index, done)
+                choices[index] = self._shape.answer(index, texts[index], done.finish, said)
         return {
             **self._head,
-            "object": "chat.completion",
+            "object": self._shape.whole,
             "choices": choices,
-            "usage": usage(len(self._prompt), said),
+            "usage": self._usage(),
         }
 
     async def chunks(self) -> AsyncIterator[dict[str, Any]]:
@@ -128,46 +130,41 @@ class Chat:
         Raises:
             ApiError: the engine failed.
         """
-        said = 0
         for index in range(len(self._answers)):
-            yield self._chunk(index, {"role": "assistant", "content": ""})
+            if (opening := self._shape.opening(index)) is not None:
+                yield self._chunk([opening])
         async for piece in self._until_done():
             if piece.text:
-                yield self._chunk(piece.index, {"content": piece.text})
-            if piece.completion is not None:
-                said += piece.completion.usage.completion_tokens
-                logprobs = await self._logprobs(piece.completion)
-                yield self._chunk(piece.index, {}, piece.completion.finish, logprobs)
-        if self.wire.wants_usage:
-            yield {**self._chunk(0, {}), "choices": [], "usage": usage(len(self._prompt), said)}
+                yield self._chunk([self._shape.piece(piece.index, piece.text, None, None)])
+            if (done := piece.completion) is not None:
+                said = await self._said(piece.index, done)
+                yield self._chunk([self._shape.piece(piece.index, "", done.finish, said)])
+        if self.asking.wants_usage:
+            yield {**self._chunk([]), "usage": self._usage()}
 
     async def _until_done(self) -> AsyncIterator[Piece]:
-        left = len(self._answers)
-        while left:
+        while len(self._done) < len(self._answers):
             piece = await self._pieces.get()
             if piece.error is not None:
                 raise self._desk.failure(piece.error)
-            left -= piece.completion is not None
+            if piece.completion is not None:
+                self._done[piece.index] = piece.completion
             yield piece
 
-    def _chunk(
-        self,
-        index: int,
-        delta: dict[str, Any],
-        finish: str | None = None,
-        logprobs: list[dict[str, Any]] | None = None,
-    ) -> dict[str, Any]:
-        chunk = {
-            **self._head,
-            "object": "chat.completion.chunk",
-            "choices": [choice(index, delta, finish, logprobs, field="delta")],
-        }
-        return {**chunk, "usage": None} if self.wire.wants_usage else chunk
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        chunk = {**self._head, "object": self._shape.chunk, "choices": choices}
+        return {**chunk, "usage": None} if self.asking.wants_usage else chunk
 
-    async def _logprobs(self, done: Completion) -> list[dict[str, Any]] | None:
-        if not self.wire.logprobs:
+    def _usage(self) -> dict[str, Any]:
+        n = self.asking.n
+        done = [self._done[index] for index in range(len(self._answers))]
+        return usage_of(done[first : first + n] for first in range(0, len(done), n))
+
+    async def _said(self, index: int, done: Completion) -> list[Said] | None:
+        request = self._answers[index].request
+        if not request.logprobs:
             return None
-        return await run_in_threadpool(self._desk.logprobs, self._prompt, done)
+        return await run_in_threadpool(self._desk.said, request.prompt_ids, done)
 
 
 class Desk:
@@ -190,25 +187,36 @@ class Desk:
         if self._engine is not None:
             self._engine.close()
 
-    def prepare(self, body: bytes) -> Chat:
-        """Read a body and render its messages; may take a while for large ones.
+    def chat(self, body: bytes) -> Exchange:
+        """Read a body of chat completions and render its messages; may take a while.
 
         Raises:
             ApiError: what the client must change.
         """
-        wire = parse(body)
-        if wire.model != self.model_id:
-            raise self.no_model(wire.model)
+        call, chat = parse_chat(body)
+        self._check_model(call)
+        stops = (*call.options.stops(), *self._lm.turn_stops())
+        call = replace(call, options=replace(call.options, stop=stops))
         try:
-            prompt = self._lm.render([message.plain() for message in wire.messages])
-            context = self._lm.spec.context
-            if len(prompt) >= context:
-                raise too_long(len(prompt), context)
-            room = context - len(prompt)
-            answers = [self._answer(wire, prompt, room, index) for index in range(wire.n)]
+            prompt = self._lm.render([message.plain() for message in chat.messages])
         except PunaError as error:
-            raise from_puna(error) from None
-        return Chat(self, wire, answers, prompt)
+            raise from_puna(error, "messages") from None
+        return Exchange(self, call, ChatShape(), self._answers(call, prompt, "messages"))
+
+    def text(self, body: bytes) -> Exchange:
+        """Read a body of completions and encode its prompts; may take a while.
+
+        Raises:
+            ApiError: what the client must change.
+        """
+        call, text = parse_text(body)
+        self._check_model(call)
+        try:
+            prompts = [self._lm.encode(prompt) for prompt in text.prompts()]
+        except PunaError as error:
+            raise from_puna(error, "prompt") from None
+        answers = [a for prompt in prompts for a in self._answers(call, prompt, "prompt")]
+        return Exchange(self, call, TextShape(), answers)
 
     def no_model(self, name: str) -> ApiError:
         """Return the answer to a request for a model that is not here."""
@@ -241,31 +249,37 @@ class Desk:
             return server_error("the server is shutting down", 503)
         return server_error(f"the engine failed: {error:.200}")
 
-    def logprobs(self, prompt: Sequence[int], done: Completion) -> list[dict[str, Any]]:
-        """Return the log probabilities of an answer's tokens.
-
-        The texts of the tokens, joined, are the text of the answer; a token that is only a part
-        of a character has none, and the one that completes it has all of it.
-        """
+    def said(self, prompt: Sequence[int], done: Completion) -> list[Said]:
+        """Return the tokens of an answer with their log probabilities. See `said_of`."""
         tokenizer = self._lm.tokenizer
-        assert tokenizer is not None  # or the messages could not have been rendered
-        stream = TextStream(tokenizer, prompt)
-        texts = [stream.push(token) for token in done.token_ids]
-        if texts:
-            texts[-1] += stream.finish()
-        return [token_logprob(t, p) for t, p in zip(texts, done.logprobs, strict=True)]
+        assert tokenizer is not None  # or there would be no watch
+        return said_of(tokenizer, prompt, done)
 
-    def _answer(self, wire: ChatRequest, prompt: Sequence[int], room: int, index: int) -> _Answer:
-        options = Options(
-            max_tokens=wire.limit or room,
-            temperature=wire.temperature,
-            top_p=wire.top_p,
-            top_k=max(0, wire.top_k),
-            min_p=wire.min_p,
-            repetition_penalty=wire.repetition_penalty,
-            stop=(*wire.stops, *self._lm.turn_stops()),
-            seed=None if wire.seed is None else wire.seed + index,
-        )
+    def _check_model(self, call: Call) -> None:
+        if call.asking.model != self.model_id:
+            raise self.no_model(call.asking.model)
+
+    def _answers(self, call: Call, prompt: Sequence[int], param: str) -> list[_Answer]:
+        """Return what the engine is to be asked for one prompt."""
+        context = self._lm.spec.context
+        if len(prompt) >= context:
+            raise too_long(len(prompt), context, param)
+        limit = call.limit or context - len(prompt)
+        seeds = [seed_of(call.options.seed, index) for index in range(call.asking.n)]
+        try:
+            return [_Answer(*self._request(call, prompt, limit=limit, seed=seed)) for seed in seeds]
+        except UsageError as error:
+            if call.form is not None and (error.where or "").startswith(call.form.option):
+                raise call.form.refusal(error.what) from None
+            raise from_puna(error, param) from None
+        except PunaError as error:
+            raise from_puna(error, param) from None
+
+    def _request(
+        self, call: Call, prompt: Sequence[int], *, limit: int, seed: int | None
+    ) -> tuple[Request, TextWatch]:
+        options = replace(call.options, max_tokens=limit, seed=seed)
         request, watch = self._lm.request(prompt, options)
-        assert watch is not None  # a model that renders messages has a tokenizer
-        return _Answer(replace(request, logprobs=wire.logprobs), watch)
+        if watch is None:
+            raise UsageError("this model has no tokenizer, and the wire carries text")
+        return request, watch

@@ -83,24 +83,29 @@ def too_large(limit: int) -> ApiError:
     return ApiError(413, f"the body is larger than {limit:,} bytes", code="request_too_large")
 
 
-def too_long(prompt_tokens: int, context: int) -> ApiError:
+def too_long(prompt_tokens: int, context: int, param: str = "messages") -> ApiError:
     """Return the answer to a prompt that leaves no room to answer."""
     return ApiError(
         400,
-        f"this model's context is {context} tokens, but the messages come to {prompt_tokens}; "
-        "shorten them: nothing is cut in silence",
-        param="messages",
+        f"this model's context is {context} tokens, but {param} comes to {prompt_tokens}; "
+        "shorten it: nothing is cut in silence",
+        param=param,
         code="context_length_exceeded",
     )
 
 
-def from_puna(error: PunaError) -> ApiError:
-    """Translate an error of ours about a request; paths of this machine stay here."""
+def from_puna(error: PunaError, param: str = "messages") -> ApiError:
+    """Translate an error of ours about a request; paths of this machine stay here.
+
+    Args:
+        error: what went wrong.
+        param: the parameter at fault, where the error does not say.
+    """
     if isinstance(error, ContextError):
-        return too_long(error.prompt_tokens, error.context)
+        return too_long(error.prompt_tokens, error.context, param)
     where = error.where if isinstance(error, UsageError) else None
     message = f"{error.what}; {error.remedy}" if error.remedy else error.what
-    return ApiError(400, message, param=where or "messages", code="invalid_value")
+    return ApiError(400, message, param=where or param, code="invalid_value")
 
 
 def from_validation(error: ValidationError) -> ApiError:

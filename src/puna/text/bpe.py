@@ -123,6 +123,14 @@ class JsonTokenizer:
         token: int | None = self._library.token_to_id(piece)
         return token
 
+    def bytes_of(self, token: int) -> bytes:
+        """See `puna.text.Tokenizer`."""
+        if token in self.special_ids or self._decoding.kind != "library":
+            return self._all_bytes(token)
+        # Twice: a decoder may trim what stands first, and what one adds to the other is its text.
+        once, twice = (self._library_decode([token] * n, skip_special=False) for n in (1, 2))
+        return twice[len(once) :].encode()
+
     def made(self) -> dict[str, str]:
         """See `puna.text.Tokenizer`."""
         if self._config is None:

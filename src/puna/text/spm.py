@@ -117,6 +117,10 @@ class SentencePieceTokenizer:
         known = self._tokens.get(piece)
         return known.id if known else _find(self._model, piece)
 
+    def bytes_of(self, token: int) -> bytes:
+        """See `puna.text.Tokenizer`."""
+        return self._all_bytes(token)
+
     def made(self) -> dict[str, str]:
         """See `puna.text.Tokenizer`."""
         return {}

@@ -101,6 +101,13 @@ class Tokenizer(Protocol):
     def id_of(self, piece: str) -> int | None:
         """The id of a piece in the vocabulary's own spelling."""
 
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes that an id adds to a text; those of a special token are its spelling.
+
+        Raises:
+            TokenizerError: an id that the tokenizer does not have.
+        """
+
 
 def load_tokenizer(folder: Path, *, pre: str | None = None) -> Tokenizer | None:
     """Reads the tokenizer of a checkpoint's folder; None where it has none.

@@ -8,12 +8,14 @@ from puna.weights.checkpoint import (
 )
 from puna.weights.fill import load_into
 from puna.weights.layout import to_ours, to_theirs
+from puna.weights.packed import Packer, put
 from puna.weights.read import read_tensors
 from puna.weights.save import gather, save_folder, save_tensors
 from puna.weights.save_gguf import Planned, plan_gguf, save_gguf
 
 __all__ = [
     "Checkpoint",
+    "Packer",
     "Planned",
     "checkpoint_dtype",
     "gather",
@@ -21,6 +23,7 @@ __all__ = [
     "open_checkpoint",
     "open_gguf",
     "plan_gguf",
+    "put",
     "read_tensors",
     "save_folder",
     "save_gguf",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from puna.formats import UNPACK, Gguf, find_archive, is_gguf, read_gguf, read_he
 from puna.weights.entry import Entry, keep
 from puna.weights.ggml import GgufWeights
 from puna.weights.mxfp4 import SUFFIXES
+from puna.weights.packed import stems
 from puna.weights.pickled import is_archive, read_pickle
 from puna.weights.read import DTYPES, NAMES, MappedFile, release
 
@@ -26,21 +27,28 @@ _SINGLE = ("model.safetensors", "pytorch_model.bin")
 class Checkpoint:
     """Files of a checkpoint with the names of their tensors; `dtypes` counts bytes per dtype.
 
-    Weights in blocks (GGUF, MXFP4) count as bfloat16, which `dtype="auto"` unpacks them to.
+    Weights in blocks (GGUF, MXFP4) count as bfloat16, which `dtype="auto"` unpacks them to. Weights
+    that Puna packed do not count there: `packed` has their names, each with its tensors, and
+    `size` counts the bytes of all weights.
     """
 
     files: tuple[Path, ...]
     names: frozenset[str]
     dtypes: Mapping[torch.dtype, int]
+    size: int
+    packed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     blocks: GgufWeights | None = None
 
-    def entries(self, dtype: torch.dtype = torch.float32) -> Iterator[Entry]:
+    def entries(
+        self, dtype: torch.dtype = torch.float32, *, lazily: bool = False
+    ) -> Iterator[Entry]:
         """Yield every tensor, file by file, so that only one is in flight.
 
-        Numbers in blocks are unpacked to `dtype`; others come as the file has them.
+        Numbers in blocks are unpacked to `dtype`, or not at all where that is to happen `lazily`;
+        others come as the file has them.
         """
         if self.blocks is not None:
-            yield from self.blocks.entries(dtype)
+            yield from self.blocks.entries(dtype, lazily=lazily)
             return
         for file in self.files:
             yield from _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
@@ -90,7 +98,7 @@ def open_gguf(found: Gguf) -> Checkpoint:
         names.add(name)
         if dtype.is_floating_point:
             sizes[dtype] += size
-    return Checkpoint(found.files, frozenset(names), sizes, weights)
+    return Checkpoint(found.files, frozenset(names), sizes, sum(sizes.values()), blocks=weights)
 
 
 def checkpoint_dtype(checkpoint: Checkpoint) -> str:
@@ -103,16 +111,13 @@ def checkpoint_dtype(checkpoint: Checkpoint) -> str:
 
 def _open(files: tuple[Path, ...], index: Mapping[str, Path] | None) -> Checkpoint:
     found: dict[str, Path] = {}
-    sizes: Counter[torch.dtype] = Counter()
+    listed: dict[str, tuple[torch.dtype | None, int]] = {}
     for file in files:
         for name, dtype, size in _listing(file):
             if name in found:
                 raise WeightsError(f"tensor {name!r:.120} stands in two shards", where=str(file))
             found[name] = file
-            if dtype is torch.uint8 and name.endswith(SUFFIXES):
-                dtype = torch.bfloat16
-            if dtype is not None and dtype.is_floating_point:
-                sizes[dtype] += size
+            listed[name] = dtype, size
     if index is not None and index != found:
         odd = sorted(set(index.items()) ^ set(found.items()))[0]
         raise WeightsError(
@@ -120,7 +125,22 @@ def _open(files: tuple[Path, ...], index: Mapping[str, Path] | None) -> Checkpoi
             where=str(odd[1]),
             remedy="download index and shards again, of one revision",
         )
-    return Checkpoint(files, frozenset(found), sizes)
+    packed = stems(found)
+    parts = frozenset[str]().union(*packed.values())
+    sizes = _sizes({name: kind for name, kind in listed.items() if name not in parts})
+    size = sum(sizes.values()) + sum(listed[name][1] for name in parts)
+    return Checkpoint(files, frozenset(found), sizes, size, packed)
+
+
+def _sizes(listed: Mapping[str, tuple[torch.dtype | None, int]]) -> Counter[torch.dtype]:
+    """Return the bytes of each floating dtype."""
+    sizes: Counter[torch.dtype] = Counter()
+    for name, (dtype, size) in listed.items():
+        if dtype is torch.uint8 and name.endswith(SUFFIXES):
+            dtype = torch.bfloat16
+        if dtype is not None and dtype.is_floating_point:
+            sizes[dtype] += size
+    return sizes
 
 
 def _listing(file: Path) -> Iterator[tuple[str, torch.dtype | None, int]]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from puna.families import Slice
+from puna.quant import Packed
 
 
-class Packed(Protocol):
+class Lazy(Protocol):
     """A tensor in a number format that is unpacked by parts, since the whole may be large."""
 
     @property
@@ -24,18 +25,21 @@ class Packed(Protocol):
     def dtype(self) -> torch.dtype:
         """The narrowest dtype that holds every value."""
 
-    def part(self, layout: Slice, dtype: torch.dtype) -> Tensor:
-        """Return what a slice takes, in our row order, in a new tensor."""
+    def part(self, layout: Slice | None, dtype: torch.dtype) -> Tensor:
+        """Return the whole, or what a slice takes in our row order, in a new tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor on its way: name, file, bytes, the tensor itself, and how to let go of it."""
+    """One tensor on its way: name, file, bytes, the tensor itself, and how to let go of it.
+
+    A packed weight is one tensor here, under our own name.
+    """
 
     name: str
     file: Path
     size: int
-    tensor: Tensor | Packed
+    tensor: Tensor | Lazy | Packed
     release: Callable[[], None]
 
 

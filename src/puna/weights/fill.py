@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from puna.errors import WeightsError
 from puna.families import NameTable, Place, Slice
+from puna.quant import Packed, change, shape_of, unpack
 from puna.weights.checkpoint import Checkpoint
 from puna.weights.entry import Entry
-from puna.weights.layout import their_shape, to_ours
+from puna.weights.layout import their_shape
 from puna.weights.mxfp4 import join_stacks
+from puna.weights.packed import Packer, in_our_order, join_parts, named_error, packed_of, put
 
 Progress = Callable[[int, int], None]
 
@@ -23,6 +25,7 @@ def load_into(
     table: NameTable,
     *,
     device: str,
+    packer: Packer | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Fill every parameter; every tensor must have a place, and every place a tensor.
@@ -31,17 +34,27 @@ def load_into(
     the device is the CPU, it is a view of the mapped file. Otherwise it is copied, one tensor at a
     time, and the file's pages are let go.
 
+    Args:
+        module: stands on `meta`.
+        checkpoint: opened.
+        table: what it calls its tensors.
+        device: where parameters go.
+        packer: packs weights as they come, or keeps them packed; without one all are unpacked.
+        progress: called with (bytes done, bytes in all).
+
     Raises:
-        WeightsError: a tensor without a place, a parameter without a tensor, a wrong shape.
+        WeightsError: a tensor without a place, a parameter without a tensor, a wrong shape, or one
+            that cannot be packed.
     """
     wanted = dict(module.named_parameters())
     filled: set[str] = set()
     homeless: list[str] = []
-    total, done = sum(checkpoint.dtypes.values()), 0
+    total, done = checkpoint.size, 0
     main = next(module.parameters()).dtype
-    for entry in join_stacks(checkpoint.entries(main), table):
-        places = [place for place in table.by_theirs(entry.name) if place.ours in wanted]
-        done += entry.size if entry.tensor.dtype.is_floating_point else 0
+    entries = join_parts(checkpoint.entries(main, lazily=packer is not None), checkpoint.packed)
+    for entry in join_stacks(entries, table):
+        places = [place for place in _places(entry, table) if place.ours in wanted]
+        done += entry.size if _is_weight(entry) else 0
         if progress:
             progress(done, total)
         if not places:
@@ -55,9 +68,7 @@ def load_into(
         _check(entry, wanted[places[0].ours], places)
         kept = False
         for place in places:
-            tensor = _prepare(entry, place, wanted[place.ours].dtype).to(device)
-            kept = kept or _shares(tensor, entry)
-            _assign(module, place.ours, tensor)
+            kept |= _fill(module, entry, place, wanted[place.ours].dtype, device, packer)
             filled.add(place.ours)
         if not kept:
             entry.release()
@@ -66,42 +77,75 @@ def load_into(
     _refuse("missing", missing, checkpoint)
 
 
+def _places(entry: Entry, table: NameTable) -> tuple[Place, ...]:
+    """Return where an entry goes; packed weights are stored under our own names."""
+    if isinstance(entry.tensor, Packed):
+        return (Place(entry.name, entry.name, None),)
+    return table.by_theirs(entry.name)
+
+
+def _is_weight(entry: Entry) -> bool:
+    return isinstance(entry.tensor, Packed) or entry.tensor.dtype.is_floating_point
+
+
 def _check(entry: Entry, parameter: Tensor, places: Sequence[Place]) -> None:
-    if not entry.tensor.dtype.is_floating_point:
+    if not _is_weight(entry):
         raise WeightsError(
-            f"tensor {entry.name!r:.120} holds {entry.tensor.dtype}, not floating-point weights",
+            f"tensor {entry.name!r:.120} holds integers, not floating-point weights",
             where=str(entry.file),
             remedy="use a checkpoint that is not quantized",
         )
+    packed = isinstance(entry.tensor, Packed)
+    found = shape_of(entry.tensor) if isinstance(entry.tensor, Packed) else entry.tensor.shape
     shape = their_shape(parameter.shape, [place.layout for place in places])
-    if entry.tensor.shape != shape:
+    if tuple(found) != shape or (packed and len(shape) != 2):
         raise WeightsError(
-            f"tensor {entry.name!r:.120} has shape {list(entry.tensor.shape)}, "
+            f"tensor {entry.name!r:.120} has shape {list(found)}, "
             f"but the config asks for {list(shape)}",
             where=str(entry.file),
             remedy="use config and weights of one revision",
         )
 
 
+def _fill(
+    module: nn.Module,
+    entry: Entry,
+    place: Place,
+    dtype: torch.dtype,
+    device: str,
+    packer: Packer | None,
+) -> bool:
+    """Put one weight where it belongs, and tell whether it still lies in the file's memory."""
+    if packer is not None and place.ours in packer.kinds:
+        try:
+            packed = packed_of(entry.tensor, place.layout, packer.kinds[place.ours])
+        except WeightsError as error:
+            raise named_error(error, entry) from error
+        if packed is not None:
+            held = packer.hold(place.ours, change(packed, lambda part: part.to(device)))
+            put(module, place.ours, held)
+            return _shares(held, packed, entry)
+    tensor = _prepare(entry, place, dtype).to(device)
+    put(module, place.ours, nn.Parameter(tensor, requires_grad=False))
+    own = entry.tensor
+    return isinstance(own, Tensor) and tensor.data_ptr() == own.data_ptr()
+
+
 def _prepare(entry: Entry, place: Place, dtype: torch.dtype) -> Tensor:
     """Return one parameter; it shares the entry's memory only where nothing is to be changed."""
     stored, layout = entry.tensor, place.layout
-    if isinstance(stored, Tensor):
-        tensor = to_ours(stored, layout)
-        if isinstance(layout, Slice):
-            tensor = tensor.clone(memory_format=torch.contiguous_format)
-        return tensor.to(dtype)
-    assert isinstance(layout, Slice)  # a stack has three axes, and no other parameter has
-    return stored.part(layout, dtype)
+    if isinstance(stored, Packed):
+        return unpack(stored, dtype)
+    tensor = in_our_order(stored, layout, dtype)
+    if isinstance(stored, Tensor) and isinstance(layout, Slice):
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+    return tensor.to(dtype)
 
 
-def _shares(tensor: Tensor, entry: Entry) -> bool:
-    return isinstance(entry.tensor, Tensor) and tensor.data_ptr() == entry.tensor.data_ptr()
-
-
-def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
-    owner, _, leaf = name.rpartition(".")
-    setattr(module.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
+def _shares(held: nn.Module, packed: Packed, entry: Entry) -> bool:
+    """Tell whether a module holds the very codes of a mapped file."""
+    own, kept = entry.tensor, getattr(held, "ready", None)
+    return isinstance(own, Packed) and isinstance(kept, Packed) and kept.codes is packed.codes
 
 
 def _refuse(complaint: str, names: Iterable[str], checkpoint: Checkpoint) -> None:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from puna.errors import WeightsError
+from puna.families import Slice
 from puna.formats import GGML_TYPES, Gguf, TensorRef
-from puna.quant import PLAIN, dequantize
+from puna.quant import PLAIN, Grouped, dequantize, repack
 from puna.weights.entry import Entry, keep
 from puna.weights.layout import join_halves
 from puna.weights.read import MappedFile, release
@@ -24,6 +25,35 @@ _STACKED = re.compile(r"(.+)_exps\.(weight|bias)")
 _HALF = re.compile(r"(blk\.\d+\.attn)_([kv])_b\.weight")
 # What quantized weights are unpacked to unless another dtype is asked for.
 UNPACKED = torch.bfloat16
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A tensor in blocks that nobody has unpacked yet: uint8 [bytes], the format, the shape."""
+
+    raw: Tensor
+    kind: str
+    shape: torch.Size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Float32, which holds every value."""
+        return torch.float32
+
+    def part(self, layout: Slice | None, dtype: torch.dtype) -> Tensor:
+        """Return the values, in a new tensor."""
+        return dequantize(self.raw, self.kind, tuple(self.shape), dtype)
+
+    def repack(self) -> Grouped | None:
+        """Return the matrix packed with the same codes; None where that is not possible."""
+        return repack(self.raw, self.kind, (self.shape[0], self.shape[1]))
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Return rows [n, K] of a matrix whose rows are whole blocks."""
+        block, width = GGML_TYPES[self.kind], self.shape[1]
+        size = width // block.values * block.bytes
+        raw = self.raw.view(self.shape[0], size)[rows]
+        return dequantize(raw.reshape(-1), self.kind, (len(raw), width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +68,14 @@ class GgufWeights:
             dtype = PLAIN.get(part.ref.dtype, UNPACKED)
             yield part.name, dtype, prod(part.ref.shape) * dtype.itemsize
 
-    def entries(self, dtype: torch.dtype) -> Iterator[Entry]:
-        """Yield every tensor in the order of the files; blocks are unpacked to `dtype`."""
-        return _join_halves(self._stored(dtype))
+    def entries(self, dtype: torch.dtype, *, lazily: bool = False) -> Iterator[Entry]:
+        """Yield every tensor in the order of the files; blocks are unpacked to `dtype`.
 
-    def _stored(self, dtype: torch.dtype) -> Iterator[Entry]:
+        `lazily` leaves the unpacking of matrices to whoever takes them.
+        """
+        return _join_halves(self._stored(dtype, lazily))
+
+    def _stored(self, dtype: torch.dtype, lazily: bool) -> Iterator[Entry]:
         maps = {file: MappedFile(file) for file in self.found.files}
         ordered = sorted(_apart(self.found), key=lambda part: (part.ref.file, part.ref.span))
         stack, room = "", torch.empty(0)
@@ -54,6 +87,10 @@ class GgufWeights:
             if plain is not None:
                 tensor = _view(raw, plain, ref.shape)
                 yield Entry(name, ref.file, size, tensor, partial(release, raw))
+                continue
+            if lazily and len(ref.shape) == 2 and not _HALF.fullmatch(name):
+                blocks = Blocks(raw, ref.dtype, torch.Size(ref.shape))
+                yield Entry(name, ref.file, size, blocks, partial(release, raw))
                 continue
             if part.experts and part.stack != stack:
                 # All experts of a stack lie in one piece: buffers that come and go between many
@@ -88,10 +125,10 @@ def _join_halves(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 def _joined(name: str, keys: Entry, values: Entry) -> Entry:
     k, v = keys.tensor, values.tensor
+    assert isinstance(k, Tensor)  # halves are never left in blocks
+    assert isinstance(v, Tensor)
     fits = (
-        isinstance(k, Tensor)
-        and isinstance(v, Tensor)
-        and k.ndim == v.ndim == 3
+        k.ndim == v.ndim == 3
         and (k.shape[0], k.shape[1]) == (v.shape[0], v.shape[2])
         and k.dtype.is_floating_point
         and v.dtype.is_floating_point
@@ -103,7 +140,7 @@ def _joined(name: str, keys: Entry, values: Entry) -> Entry:
             where=str(keys.file),
             remedy="download or convert the model again",
         )
-    whole = join_halves(k, v)  # type: ignore[arg-type]
+    whole = join_halves(k, v)
     keys.release()
     values.release()
     return replace(keys, name=name, size=keys.size + values.size, tensor=whole, release=keep)

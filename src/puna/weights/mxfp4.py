@@ -39,8 +39,9 @@ class Stack:
         experts, outputs, groups = self.scales.shape
         return torch.Size((experts, 32 * groups, outputs))
 
-    def part(self, layout: Slice, dtype: torch.dtype) -> Tensor:
+    def part(self, layout: Slice | None, dtype: torch.dtype) -> Tensor:
         """Return rows [out, in] of one expert, in a new tensor."""
+        assert layout is not None  # no parameter has three axes
         rows = slice(layout.start, None, layout.step)
         expert = layout.index
         return dequantize_mxfp4(self.blocks[expert, rows], self.scales[expert, rows], dtype)

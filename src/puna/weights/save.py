@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
@@ -15,35 +17,67 @@ from torch import Tensor, nn
 
 from puna.errors import PunaError, StorageError
 from puna.families import NameTable, Place, Slice
-from puna.formats import read_index, write_atomic, write_header
+from puna.formats import PACKING_KEY, Packing, read_index, write_atomic, write_header
+from puna.quant import tensors_of
 from puna.weights.layout import assemble, their_shape, to_theirs
+from puna.weights.packed import Held, weights_of
 from puna.weights.read import NAMES
 
 _SHARD_BYTES = 5_000_000_000
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where one of our weights goes, its dtype and shape, and how to get it: it may be large.
+
+    What is `packed` keeps its dtype in any folder.
+    """
+
+    place: Place
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    tensor: Callable[[], Tensor]
+    packed: bool = False
+
+
 def gather(module: nn.Module, table: NameTable) -> Iterator[tuple[str, Tensor]]:
-    """Yield (published name, tensor in the published row order)."""
+    """Yield (published name, tensor in the published row order); packed weights by our names."""
     for name, parts in _published(module, table).items():
         yield name, _whole(parts)
 
 
-def _published(module: nn.Module, table: NameTable) -> dict[str, list[tuple[Place, Tensor]]]:
+def _published(module: nn.Module, table: NameTable) -> dict[str, list[Part]]:
     """Return what each published tensor is made of: one of our parameters, or several slices."""
-    parts: dict[str, list[tuple[Place, Tensor]]] = {}
-    for name, parameter in module.named_parameters():
-        place = table.by_ours(name)
-        parts.setdefault(place.theirs, []).append((place, parameter.detach()))
+    parts: dict[str, list[Part]] = {}
+    for name, weight in weights_of(module):
+        for theirs, part in _parts_of(name, weight, table):
+            parts.setdefault(theirs, []).append(part)
     return parts
 
 
-def _whole(parts: Sequence[tuple[Place, Tensor]]) -> Tensor:
-    slices = [(t, place.layout) for place, t in parts if isinstance(place.layout, Slice)]
+def _parts_of(name: str, weight: Tensor | Held, table: NameTable) -> Iterator[tuple[str, Part]]:
+    if isinstance(weight, Tensor):
+        place = table.by_ours(name)
+        yield place.theirs, Part(place, weight.dtype, tuple(weight.shape), weight.detach)
+        return
+    for leaf, form in tensors_of(weight.form).items():
+        own = f"{name}.{leaf}"
+        get = partial(_part, weight, leaf)
+        yield own, Part(Place(own, own, None), form.dtype, tuple(form.shape), get, packed=True)
+
+
+def _part(held: Held, leaf: str) -> Tensor:
+    return tensors_of(held.packed)[leaf]
+
+
+def _whole(parts: Sequence[Part]) -> Tensor:
+    layouts = [(part, part.place.layout) for part in parts]
+    slices = [(part.tensor(), layout) for part, layout in layouts if isinstance(layout, Slice)]
     if slices:
         return assemble(slices)
-    ((place, tensor),) = parts
-    return to_theirs(tensor, place.layout)
+    ((part, layout),) = layouts
+    return to_theirs(part.tensor(), layout)
 
 
 def save_folder(
@@ -52,6 +86,7 @@ def save_folder(
     folder: Path,
     *,
     config: Mapping[str, Any],
+    packing: Packing | None = None,
     dtype: torch.dtype | None = None,
     shard_bytes: int = _SHARD_BYTES,
 ) -> None:
@@ -59,6 +94,15 @@ def save_folder(
 
     One step puts the new weights in place of the old: a kill before it leaves the old model, a
     kill after it the new one. Then the old weights go.
+
+    Args:
+        module: its weights, which may be packed.
+        table: what its family calls them.
+        folder: made where it is not there.
+        config: of the model.
+        packing: what packed weights are called; needed where there are some.
+        dtype: what other weights are written in; None leaves them as they are.
+        shard_bytes: the most bytes of a file.
 
     Raises:
         StorageError: the disk did not take it; the old weights are still there.
@@ -69,17 +113,21 @@ def save_folder(
     tensors = gather(module, table)
     try:
         for file, shapes in zip(files, shards, strict=True):
-            save_tensors(folder / file, shapes, islice(tensors, len(shapes)), dtype)
+            save_tensors(folder / file, shapes, islice(tensors, len(shapes)))
         if len(shards) > 1:
             index = {name: file for file, part in zip(files, shards, strict=True) for name in part}
-            body = {"metadata": {"total_size": _total(module, dtype)}, "weight_map": index}
+            body = {"metadata": {"total_size": _total(shards)}, "weight_map": index}
             write_atomic(folder / _INDEX, _json(body))
     except BaseException:
         _remove(folder, set(files) - {_SINGLE})
         raise
     _remove(folder, {*old, _SINGLE if len(shards) > 1 else _INDEX} - set(files))
     stated = str(dtype or _main_dtype(module)).removeprefix("torch.")
-    write_atomic(folder / "config.json", _json({**_plain(config), "dtype": stated}))
+    body = {**_plain(config), "dtype": stated}
+    if any(isinstance(weight, Held) for _, weight in weights_of(module)):
+        assert packing is not None
+        body |= {"dtype": packing.dtype, PACKING_KEY: packing.to_config()}
+    write_atomic(folder / "config.json", _json(body))
 
 
 def _shard_names(number: int, *, taken: set[str]) -> list[str]:
@@ -115,14 +163,13 @@ def save_tensors(
     path: Path,
     shapes: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
     tensors: Iterable[tuple[str, Tensor]],
-    dtype: torch.dtype | None = None,
 ) -> None:
-    """Write one safetensors file; tensors must come in the order of `shapes`."""
+    """Write one safetensors file; tensors come in the order of `shapes` and take its dtypes."""
 
     def chunks() -> Iterator[bytes | memoryview]:
         yield write_header({n: (NAMES[kind], shape) for n, (kind, shape) in shapes.items()})
-        for _, tensor in tensors:
-            flat = tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        for (kind, _), (_, tensor) in zip(shapes.values(), tensors, strict=True):
+            flat = tensor.detach().to("cpu", kind).contiguous()
             yield flat.reshape(-1).view(torch.uint8).numpy().data
 
     write_atomic(path, chunks())
@@ -134,9 +181,9 @@ def _shards(
     shards: list[dict[str, tuple[torch.dtype, tuple[int, ...]]]] = [{}]
     held = 0
     for name, parts in _published(module, table).items():
-        tensor = parts[0][1]
-        kind = dtype or tensor.dtype
-        shape = their_shape(tensor.shape, [place.layout for place, _ in parts])
+        first = parts[0]
+        kind = first.dtype if first.packed else dtype or first.dtype
+        shape = their_shape(first.shape, [part.place.layout for part in parts])
         size = math.prod(shape) * kind.itemsize
         if shards[-1] and held + size > limit:
             shards.append({})
@@ -154,13 +201,13 @@ def _main_dtype(module: nn.Module) -> torch.dtype:
     return counts.most_common(1)[0][0]
 
 
-def _total(module: nn.Module, dtype: torch.dtype | None) -> int:
-    return sum(p.numel() * (dtype or p.dtype).itemsize for p in module.parameters())
+def _total(shards: Sequence[Mapping[str, tuple[torch.dtype, tuple[int, ...]]]]) -> int:
+    return sum(math.prod(n) * kind.itemsize for part in shards for kind, n in part.values())
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config that says nothing of how its tensors were stored before."""
-    stale = {"dtype", "torch_dtype", "quantization_config"}
+    stale = {"dtype", "torch_dtype", PACKING_KEY}
     return {key: value for key, value in config.items() if key not in stale}
 
 

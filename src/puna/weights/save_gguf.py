@@ -23,6 +23,7 @@ from puna.formats import (
 )
 from puna.quant import quantize
 from puna.weights.layout import to_theirs
+from puna.weights.packed import Held, weight_of, weights_of
 
 # One expert of a layer; all of them go into one tensor.
 _EXPERT = re.compile(r"(blk\.\d+\.ffn_\w+)\.(\d+)\.(weight|bias)")
@@ -46,8 +47,9 @@ def plan_gguf(module: nn.Module, table: NameTable, kind: str) -> dict[str, Plann
     written in bfloat16, or float16 where it comes from that. Below 8 bits the head keeps Q8_0.
     """
     plan: dict[str, Planned] = {}
-    tied = "output.weight" not in dict(module.named_parameters())
-    for name, parameter in module.named_parameters():
+    weights = dict(weights_of(module))
+    tied = "output.weight" not in weights
+    for name, parameter in weights.items():
         place = table.by_ours(name)
         if isinstance(place.layout, LatentHalves):
             plan |= _plan_halves(place, place.layout, parameter, kind)
@@ -66,7 +68,7 @@ def plan_gguf(module: nn.Module, table: NameTable, kind: str) -> dict[str, Plann
 
 
 def _plan_halves(
-    place: Place, layout: LatentHalves, parameter: Tensor, kind: str
+    place: Place, layout: LatentHalves, parameter: Tensor | Held, kind: str
 ) -> Iterator[tuple[str, Planned]]:
     """Yield the two tensors that stand for the map from a latent to keys and values."""
     rank = parameter.shape[1]
@@ -141,7 +143,7 @@ def save_gguf(
 
 def _parameters(module: nn.Module, planned: Planned) -> Iterator[Tensor]:
     for place in planned.places:
-        yield to_theirs(module.get_parameter(place.ours).detach().cpu(), place.layout)
+        yield to_theirs(weight_of(module, place.ours).cpu(), place.layout)
 
 
 def _packed(name: str, tensor: Tensor, kind: str) -> memoryview:
