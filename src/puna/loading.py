@@ -213,7 +213,7 @@ def packer_of(decoder: Decoder, packing: Packing, *, own: Packing | None = None)
         table = tables[name]
         if table and decoder.output.weight is not None:  # it is looked up and no more
             return PackedWeight(packed, dtype)
-        return PackedWeight(packed, dtype, choose_kernel(packed, dtype, table=table), table=table)
+        return PackedWeight(packed, dtype, choose_kernel(packed, dtype, table=table))
 
     return Packer({name: kind(name) for name in tables}, hold)
 

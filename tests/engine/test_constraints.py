@@ -135,6 +135,25 @@ def test_penalties_see_what_was_forced() -> None:
         assert forced.token_ids == masked.token_ids
 
 
+def test_a_draft_that_is_wrong_first_and_right_later_counts_for_nothing() -> None:
+    """What is forced may be what was guessed, behind a token that was not."""
+
+    class Half:
+        def propose(self, tokens: Sequence[int], count: int) -> Sequence[int]:
+            return [(first + 1) % V, 10, 11, 12][:count]
+
+    _, model = tiny()
+    places: list[Any] = [None, None, [10], [11], [12], None, None, None]
+    first = greedy(model, (1, 2), 2)[1]
+    (plain,) = run(Request("a", (1, 2), 9, constraint=Pattern(*places)), speculation=None)
+    (done,) = run(
+        Request("a", (1, 2), 9, constraint=Pattern(*places)),
+        speculation=Speculation(drafter=Half()),
+    )
+    assert done.usage.drafted_tokens > 0
+    assert done.token_ids == plain.token_ids
+
+
 class Broken(Pattern):
     """Fails in one of its methods."""
 

@@ -106,14 +106,24 @@ def test_a_beginning_is_reused_only_where_its_window_stands() -> None:
 
     assert ask(LONG[:200]) == 0
     assert ask(LONG[:200]) == 192  # the window before the prompt's end was kept
-    fork = (*LONG[:100], 1, 2, 3)
+    fork = (*LONG[:100], 1, 2, 3, *LONG[300:350])
     assert ask(fork) == 0  # what stood before the fork went back; it is kept from now on
-    assert ask((*LONG[:100], 3, 2, 1)) == 96
+    assert ask((*LONG[:100], 3, 2, 1, *LONG[250:290])) == 96
     assert ask(LONG[:200]) == 192
     # Where the pages of the window are taken away, the whole beginning is computed again.
     window = engine._pool.groups[1]
     window.forget()
     assert ask(fork) == 0
+
+
+def test_who_waits_for_a_beginning_finds_the_window_before_its_end() -> None:
+    spec, model = long_windowed()
+    engine = Engine(model, spec)
+    asked = [Request(f"r{n}", (*LONG[:100], n, *LONG[200 : 250 + n]), 4) for n in range(3)]
+    done = engine.run(asked)
+    assert [one.usage.cached_tokens for one in done] == [0, 96, 96]
+    for request, one in zip(asked, done, strict=True):
+        assert list(one.token_ids) == greedy(model, request.prompt_ids, 4)
 
 
 def test_a_small_cache_with_windows_recomputes_and_loses_nothing() -> None:

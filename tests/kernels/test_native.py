@@ -11,7 +11,7 @@ from torch import Tensor
 from puna.adapter import attach
 from puna.engine import Chunk, PagePool, Runner, TorchRunner
 from puna.engine.lower import lower
-from puna.engine.native import NativeRunner, fastest
+from puna.engine.native import ByRows, NativeRunner, fastest
 from puna.engine.runner import in_torch
 from puna.families import name_table, read_config
 from puna.kernels import LEVELS, library, pool
@@ -81,6 +81,16 @@ def prompts(vocab: int) -> list[Sequence]:
     return [Sequence(torch.randint(vocab, (64,), generator=generator).tolist()) for _ in range(2)]
 
 
+def native_runner(
+    spec: ModelSpec, model: Decoder, made: PagePool, level: str = BEST, threads: int = 2
+) -> NativeRunner:
+    lowered = lower(model, spec, made.keys, made.values, made.group_of)
+    running = pool(level, threads)
+    assert lowered is not None
+    assert running is not None
+    return NativeRunner(lowered, running, model.tables, made)
+
+
 def both(
     spec: ModelSpec, model: Decoder, level: str, sequences: list[Sequence], threads: int = 2
 ) -> tuple[list[Tensor], list[Tensor]]:
@@ -90,11 +100,7 @@ def both(
         made = pages_for(spec, model.dtype, sequences)
         runner: Runner = TorchRunner(model, made)
         if native:
-            lowered = lower(model, spec, made.keys, made.values, made.group_of)
-            running = pool(level, threads)
-            assert lowered is not None
-            assert running is not None
-            runner = NativeRunner(lowered, running, model.tables, made)
+            runner = native_runner(spec, model, made, level, threads)
         answers.append([run(runner, sequences, counts) for counts in STEPS])
     return answers[0], answers[1]
 
@@ -253,3 +259,13 @@ def test_values_that_are_not_finite_stay_with_their_sequence() -> None:
     got, _ = both(spec, model, BEST, sequences)
     assert got[0][:20].isnan().all()
     assert got[0][20:].isfinite().all()
+
+
+def test_few_rows_and_many() -> None:
+    spec, model = tiny()
+    sequences = prompts(spec.vocab)
+    made = pages_for(spec, torch.float32, sequences)
+    few, many = fastest(model, spec, made), TorchRunner(model, made)
+    answers = [run(ByRows(few, many), sequences, counts) for counts in STEPS]
+    _, want = both(spec, model, BEST, sequences)
+    close(answers, want, 2e-5)

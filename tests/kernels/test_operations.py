@@ -105,6 +105,8 @@ def test_blocks_give_back_what_they_were_made_of(weight: Packed) -> None:
     assert torch.equal(again.scale, weight.scale)
     low = getattr(weight, "low", None)
     assert low is None or torch.equal(again.low, low)
+    ready, ids = Native().prepare(weight), torch.tensor([0, len(weight.codes) - 1, 0])
+    assert torch.equal(Native().rows(ready, ids), unpack(weight)[ids])
 
 
 @few

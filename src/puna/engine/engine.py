@@ -73,6 +73,7 @@ class Engine:
         self._context = min(context or spec.context, spec.context)
         size = kv_bytes_per_token(spec, bytes_per_value=model.dtype.itemsize)
         tokens = cache_tokens or max(self._context, _CACHE_BYTES // size)
+        self._room = min(self._context, -(-tokens // PAGE) * PAGE)
         limits = page_limits(spec, tokens, sequences=max_sequences, chunk=max_batch_tokens)
         self._pool = PagePool(spec, limit=limits, dtype=model.dtype, device=model.device)
         self._runner = runner(model, spec, self._pool)
@@ -202,7 +203,7 @@ class Engine:
         return Event(sequence.request.id, new, sequence.complete(end.finish, end.error))
 
     def _check(self, request: Request) -> None:
-        ids, context, vocab = request.prompt_ids, self._context, self._spec.vocab
+        ids, room, vocab = request.prompt_ids, self._room, self._spec.vocab
         if request.id in self._sequences:
             raise UsageError(f"a request {request.id!r:.60} is running already")
         if not ids:
@@ -210,8 +211,7 @@ class Engine:
         _check_numbers(request, vocab)
         if not 0 <= min(ids) <= max(ids) < vocab:
             raise UsageError(f"ids must lie between 0 and {vocab - 1}")
-        room = min(context, self._pool.limit * PAGE)
-        if len(ids) >= room or min(len(ids) + request.max_tokens, context) > room:
+        if len(ids) >= room or min(len(ids) + request.max_tokens, self._context) > room:
             raise ContextError(prompt_tokens=len(ids), max_tokens=request.max_tokens, context=room)
 
 

@@ -15,12 +15,14 @@ from puna.engine.lower import Lowered, lower
 from puna.engine.pages import Chunk, PagePool
 from puna.engine.runner import Runner, TorchRunner
 from puna.kernels import Pool, Step
-from puna.model import Decoder, RotaryTable, threads
+from puna.model import Decoder, PackedWeight, RotaryTable, threads
 from puna.spec import DynamicScaling, LongRopeScaling, ModelSpec
 
 # Tokens that pass through the layers together: their buffers stay small, and weights that are read
 # again for the next ones cost little beside so many products.
 _ROWS = 256
+# From so many tokens on, tiles are filled well enough.
+_FEW = 16
 
 
 def fastest(model: Decoder, spec: ModelSpec, pool: PagePool) -> Runner:
@@ -34,7 +36,37 @@ def fastest(model: Decoder, spec: ModelSpec, pool: PagePool) -> Runner:
     lowered = lower(model, spec, pool.keys, pool.values, pool.group_of)
     if lowered is None:
         return TorchRunner(model, pool)
-    return NativeRunner(lowered, running, model.tables, pool)
+    native = NativeRunner(lowered, running, model.tables, pool)
+    if model.dtype is torch.bfloat16 and not _is_packed(model) and _has_tiles():
+        return ByRows(native, TorchRunner(model, pool))
+    return native
+
+
+@dataclass(frozen=True, slots=True)
+class ByRows:
+    """A runner for steps of few tokens and one for those of many.
+
+    Where the processor has tiles (AMX), the library multiplies many rows of bfloat16 several times
+    faster than the kernels here, which do not use them.
+    """
+
+    few: Runner
+    many: Runner
+    invariant: bool = False
+
+    def run(self, ids: Sequence[int], chunks: Sequence[Chunk], due: Sequence[int]) -> Tensor:
+        """See `Runner.run`."""
+        runner = self.many if len(ids) > _FEW else self.few
+        return runner.run(ids, chunks, due)
+
+
+def _is_packed(model: Decoder) -> bool:
+    return any(isinstance(module, PackedWeight) for module in model.modules())
+
+
+def _has_tiles() -> bool:
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return probe is not None and bool(probe())
 
 
 class NativeRunner:

@@ -78,11 +78,6 @@ class PagePool:
             self.values.append(reserve((slots, mixer.kv_heads, mixer.v_dim), dtype, device))
 
     @property
-    def limit(self) -> int:
-        """Pages that the longest sequence may have."""
-        return max(group.limit for group in self.groups)
-
-    @property
     def bytes_held(self) -> int:
         """What the pages that sequences hold take."""
         return sum(self.page_bytes(n) * group.held for n, group in enumerate(self.groups))

@@ -5,7 +5,7 @@ through torch. `PUNA_KERNELS` says otherwise: see `puna.home.kernels`.
 """
 
 from puna.kernels.library import LEVELS, Library, Pool, library, pool
-from puna.kernels.pack import pack_codes, packed_bytes, padded, unpack_codes
+from puna.kernels.pack import pack_codes, pack_pairs, packed_bytes, padded, unpack_codes
 from puna.kernels.program import (
     ALL,
     DUE,
@@ -37,6 +37,7 @@ __all__ = [
     "library",
     "operation",
     "pack_codes",
+    "pack_pairs",
     "packed_bytes",
     "padded",
     "pool",

@@ -27,6 +27,7 @@ class Library:
     pool_free: Callable[[int], None]
     run: Callable[..., None]
     pack: Callable[..., None]
+    pack_pairs: Callable[..., None]
     unpack: Callable[..., None]
 
     def levels(self) -> tuple[str, ...]:
@@ -54,11 +55,12 @@ def _bind(path: Path) -> Library | None:
     code.puna_pool_new.restype = c_void_p
     code.puna_pool_free.argtypes = [c_void_p]
     code.puna_run.argtypes = [c_void_p, c_void_p, c_int32, c_void_p]
-    for name in ("puna_pack", "puna_unpack"):
-        sizes = [c_int64, c_int64, c_int32, c_int32]
-        getattr(code, name).argtypes = [c_void_p, *sizes, c_void_p]
+    for name in ("puna_pack", "puna_pack_pairs"):
+        getattr(code, name).argtypes = [c_void_p, c_int64, c_int64, c_void_p]
+    sizes = [c_int64, c_int64, c_int32, c_int32]
+    code.puna_unpack.argtypes = [c_void_p, *sizes, c_void_p]
     functions = (code.puna_has, code.puna_pool_new, code.puna_pool_free, code.puna_run)
-    return Library(path, *functions, code.puna_pack, code.puna_unpack)
+    return Library(path, *functions, code.puna_pack, code.puna_pack_pairs, code.puna_unpack)
 
 
 class Pool:

@@ -16,24 +16,21 @@ def packed_bytes(rows: int, columns: int, per_byte: int) -> int:
     return padded(rows) * -(-columns // wide) * 4
 
 
-def pack_codes(
-    found: Library, codes: int, shape: tuple[int, int], zero: int, per_byte: int, out: int
-) -> None:
+def pack_codes(found: Library, codes: int, shape: tuple[int, int], out: int) -> None:
     """Pack int8 codes [rows, columns] at an address into `packed_bytes` at another.
 
-    Args:
-        found: the compiled code.
-        codes: address of row-major int8.
-        shape: rows and columns.
-        zero: what is added, so that no code is negative.
-        per_byte: codes in a byte, 1 or 2.
-        out: address of the result.
+    128 is added to each, so that none is negative.
     """
-    found.pack(codes, *shape, zero, per_byte, out)
+    found.pack(codes, *shape, out)
+
+
+def pack_pairs(found: Library, pairs: int, shape: tuple[int, int], out: int) -> None:
+    """Pack codes of 4 bits, two neighbors in a byte; see `pack_codes`. Columns come in eights."""
+    found.pack_pairs(pairs, *shape, out)
 
 
 def unpack_codes(
     found: Library, packed: int, shape: tuple[int, int], zero: int, per_byte: int, out: int
 ) -> None:
-    """Do the opposite of `pack_codes`."""
+    """Do the opposite: int8 codes [rows, columns], each less `zero`, one or two in a byte."""
     found.unpack(packed, *shape, zero, per_byte, out)

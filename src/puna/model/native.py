@@ -20,12 +20,13 @@ from puna.kernels import (
     library,
     operation,
     pack_codes,
+    pack_pairs,
     packed_bytes,
     padded,
     pool,
     unpack_codes,
 )
-from puna.quant import Grouped, Packed, RowWise, nibbles, pair_nibbles, shape_of
+from puna.quant import Grouped, Packed, RowWise, pair_nibbles, shape_of
 
 _SIGNED = 128  # what makes a signed code of 8 bits an unsigned one
 _MIDDLE = 8  # the zero of 4 bits where there is no `low`
@@ -72,7 +73,7 @@ class Native:
     """Products in compiled code, whose inputs are rounded to 8 bits: by row, or by group."""
 
     name: str = "native"
-    in_place: bool = False
+    looks_up: bool = True
 
     def takes(self, packed: Packed, dtype: torch.dtype) -> bool:
         """Tell whether there is compiled code, and weights of a kind that it knows."""
@@ -82,18 +83,18 @@ class Native:
     def prepare(self, packed: Packed) -> NativeWeight:
         """Return the blocks."""
         if isinstance(packed, RowWise):
-            codes = _pack(packed.codes, _SIGNED, 1)
+            codes = _pack(packed.codes)
             scale = torch.zeros(padded(len(packed.scale)))
             scale[: len(packed.scale)] = packed.scale
             return NativeWeight(Format.I8, shape_of(packed), _SIGNED, codes, scale, None)
         assert isinstance(packed, Grouped)
         low = None if packed.low is None else _lanes(packed.low)
         if packed.bits == 8:
-            codes = _pack(packed.codes, _SIGNED, 1)
+            codes = _pack(packed.codes)
             return NativeWeight(
                 Format.G8, shape_of(packed), _SIGNED, codes, _lanes(packed.scale), low
             )
-        codes = _pack(nibbles(packed.codes).view(torch.int8), 0, 2)
+        codes = _pack(packed.codes)
         zero = _MIDDLE if low is None else 0
         return NativeWeight(Format.G4, shape_of(packed), zero, codes, _lanes(packed.scale), low)
 
@@ -120,6 +121,21 @@ class Native:
         running = threads()
         assert running is not None
         return multiply(running, x, ready, bias)
+
+    def rows(self, ready: NativeWeight, ids: Tensor) -> Tensor:
+        """Return rows of ids out of the blocks."""
+        steps = ready.codes.view(padded(ready.shape[0]) // 16, -1, 16, 4)
+        lanes = steps[ids // 16, :, ids % 16]  # [R, K/4 or K/8, 4]
+        if ready.format is Format.G4:
+            lanes = torch.stack((lanes & 15, lanes >> 4), 2)
+        codes = lanes.flatten(1)[:, : ready.shape[1]].float() - ready.zero
+        if ready.format is Format.I8:
+            return codes * ready.scale[ids, None]
+        grouped = codes.view(len(ids), -1, ready.group)
+        values = grouped * ready.scale[ids // 16, :, ids % 16, None].float()
+        if ready.low is not None:
+            values += ready.low[ids // 16, :, ids % 16, None].float()
+        return values.flatten(1)
 
 
 def threads() -> Pool | None:
@@ -173,13 +189,18 @@ def operands(weight: NativeWeight) -> dict[str, Any]:
     }
 
 
-def _pack(codes: Tensor, zero: int, per_byte: int) -> Tensor:
+def _pack(codes: Tensor) -> Tensor:
+    """Return the blocks of int8 codes [N, K], or of uint8 [N, K/2] that hold two each."""
     found = library()
     assert found is not None
     codes = codes.contiguous()
-    shape = (codes.shape[0], codes.shape[1])
-    out = torch.empty(packed_bytes(*shape, per_byte), dtype=torch.uint8)
-    pack_codes(found, codes.data_ptr(), shape, zero, per_byte, out.data_ptr())
+    rows, width = codes.shape
+    if codes.dtype == torch.uint8:
+        out = torch.empty(packed_bytes(rows, 2 * width, 2), dtype=torch.uint8)
+        pack_pairs(found, codes.data_ptr(), (rows, 2 * width), out.data_ptr())
+    else:
+        out = torch.empty(packed_bytes(rows, width, 1), dtype=torch.uint8)
+        pack_codes(found, codes.data_ptr(), (rows, width), out.data_ptr())
     return out
 
 

@@ -24,7 +24,7 @@ from puna.quant import Packed, RowWise, change, shape_of, slices_of, unpack, unp
 class Kernel(Protocol):
     """A way to multiply by packed weights.
 
-    `in_place` says that `prepare` keeps the canonical tensors themselves, so rows can be looked up.
+    `looks_up` says that rows can be taken out of the prepared form as fast as one would wish.
     """
 
     @property
@@ -32,8 +32,8 @@ class Kernel(Protocol):
         """What it is called."""
 
     @property
-    def in_place(self) -> bool:
-        """Whether the prepared form is the canonical one."""
+    def looks_up(self) -> bool:
+        """Whether it serves a table of tokens."""
 
     def takes(self, packed: Packed, dtype: torch.dtype) -> bool:
         """Tell whether it multiplies such weights by activations of `dtype` here, and fast."""
@@ -47,13 +47,16 @@ class Kernel(Protocol):
     def product(self, x: Tensor, ready: Any, bias: Tensor | None) -> Tensor:
         """Return `x @ W.T + bias`, [M, N] in the dtype of x, for x [M, K]."""
 
+    def rows(self, ready: Any, ids: Tensor) -> Tensor:
+        """Return rows [R, K] of ids [R], in float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plain:
     """Unpack in slices, then multiply in the dtype of the activations; right on every device."""
 
     name: str = "plain"
-    in_place: bool = True
+    looks_up: bool = True
 
     def takes(self, packed: Packed, dtype: torch.dtype) -> bool:
         """Tell so of every form."""
@@ -77,6 +80,10 @@ class Plain:
             out[:, rows] = F.linear(wide, unpack_rows(ready, rows).to(wide.dtype), part)
         return out.to(x.dtype)
 
+    def rows(self, ready: Packed, ids: Tensor) -> Tensor:
+        """Return rows of ids."""
+        return unpack_rows(ready, ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Integer:
@@ -87,7 +94,7 @@ class Integer:
     """
 
     name: str = "integer"
-    in_place: bool = True
+    looks_up: bool = True
 
     def takes(self, packed: Packed, dtype: torch.dtype) -> bool:
         """Tell whether it is rows of 8 bits, on a processor that has the instructions."""
@@ -106,6 +113,10 @@ class Integer:
         codes, scale = round_rows(x)
         sums = torch._int_mm(codes.to(torch.int8), ready.codes.t())
         return _scaled(sums.float() * ready.scale, scale, bias, x.dtype)
+
+    def rows(self, ready: Packed, ids: Tensor) -> Tensor:
+        """Return rows of ids."""
+        return unpack_rows(ready, ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class OneDNN:
     """
 
     name: str = "onednn"
-    in_place: bool = False
+    looks_up: bool = False
 
     def takes(self, packed: Packed, dtype: torch.dtype) -> bool:
         """Tell whether it is rows of 8 bits, on a processor that has the instructions."""
@@ -153,6 +164,10 @@ class OneDNN:
         )  # fmt: skip
         return _scaled(out, scale, bias, x.dtype)
 
+    def rows(self, ready: _Prepacked, ids: Tensor) -> Tensor:
+        """Return rows of ids, after undoing the layout of all."""
+        return unpack_rows(self.restore(ready), ids)
+
 
 PLAIN = Plain()
 # In order of preference.
@@ -162,14 +177,9 @@ KERNELS: tuple[Kernel, ...] = (Native(), OneDNN(), Integer(), PLAIN)
 def choose_kernel(
     packed: Packed, dtype: torch.dtype, *, table: bool = False, kernels: Sequence[Kernel] = KERNELS
 ) -> Kernel:
-    """Return the first kernel that takes such weights.
-
-    Rows of a `table` are looked up too: one that works on the canonical form goes first there, since
-    with any other the table is held twice.
-    """
-    fit = [kernel for kernel in kernels if kernel.takes(packed, dtype)]
-    in_place = [kernel for kernel in fit if kernel.in_place and kernel is not PLAIN]
-    return next(iter((in_place if table else []) + fit), PLAIN)
+    """Return the first kernel that takes such weights, and looks up rows if it is for a `table`."""
+    fit = (k for k in kernels if (k.looks_up or not table) and k.takes(packed, dtype))
+    return next(fit, PLAIN)
 
 
 class PackedWeight(nn.Module):
@@ -179,26 +189,22 @@ class PackedWeight(nn.Module):
         packed: the canonical tensors, on their device.
         dtype: of the activations, which looked-up rows and unpacked values take too.
         kernel: how it is multiplied by.
-        table: whether rows are looked up, so that the canonical tensors must stay.
 
     `form` is the record without data.
     """
 
-    def __init__(
-        self, packed: Packed, dtype: torch.dtype, kernel: Kernel = PLAIN, *, table: bool = False
-    ) -> None:
+    def __init__(self, packed: Packed, dtype: torch.dtype, kernel: Kernel = PLAIN) -> None:
         super().__init__()
         self.shape = torch.Size(shape_of(packed))
         self.dtype, self.device = dtype, packed.codes.device
         self.form = change(packed, lambda tensor: tensor.to("meta"))
         self.kernel = kernel
         self._ready = kernel.prepare(packed)
-        self._kept = packed if table else None
 
     @property
     def packed(self) -> Packed:
         """The canonical tensors."""
-        return self.kernel.restore(self._ready) if self._kept is None else self._kept
+        return self.kernel.restore(self._ready)
 
     @property
     def ready(self) -> Any:
@@ -214,7 +220,7 @@ class PackedWeight(nn.Module):
 
     def rows(self, ids: Tensor) -> Tensor:
         """Return rows [R, K] of ids [R]."""
-        return unpack_rows(self.packed, ids).to(self.dtype)
+        return self.kernel.rows(self._ready, ids).to(self.dtype)
 
     def numbers(self, dtype: torch.dtype | None = None) -> Tensor:
         """Return the matrix, unpacked whole."""

@@ -71,8 +71,6 @@ def saved_by_ends(spec: ModelSpec, dtype: torch.dtype, packs: Packs) -> tuple[in
     ends = packs if packs.format is None else Packs("int8")
     table, head = spec.embed.width or spec.width, spec.head.width or spec.width
     saved = _less(spec.vocab, table, dtype, ends)
-    if spec.head.tied and packs.format is None:
-        saved -= ends.bytes(spec.vocab, table)  # one to look up, one to multiply by
     return saved, 0 if spec.head.tied else _less(spec.vocab, head, dtype, ends)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from puna.errors import UsageError
+from puna.formats import Packing, bits_of_packing, repacked_bits
 from puna.plan.record import Device, Plan, Serve
 from puna.spec import Dense, ModelSpec, MoE, Router, count_parameters
 
@@ -175,7 +176,7 @@ def _serving(
     each = forward_flops(spec, prompt / 2)
     chunk = max(1.0, min(use.chunk, prompt * use.batch))
     read = tokens.read / chunk * _step(plan, chunk * each / (flops * plan.machines))
-    moved = step_bytes(spec, use.batch, held, width)
+    moved = step_bytes(spec, use.batch, held, width, packed=_packed(plan.sketch.packing))
     step = _step(
         plan,
         max(
@@ -226,10 +227,13 @@ def forward_flops(spec: ModelSpec, context: float) -> float:
     return sum(_flops(spec, context))
 
 
-def step_bytes(spec: ModelSpec, batch: int, context: float, width: int) -> float:
+def step_bytes(
+    spec: ModelSpec, batch: int, context: float, width: int, *, packed: float | None = None
+) -> float:
     """Return the bytes that one step reads for `batch` sequences that hold `context` tokens each.
 
-    Of a mixture's experts those that some token picks, if each is as likely as another.
+    A value takes `width` bytes, one of a weight `packed` bytes where weights are packed. Of a
+    mixture's experts those are read that some token picks, if each is as likely as another.
     """
     layers = tuple(replace(layer, ffn=_picked(layer.ffn, batch)) for layer in spec.layers)
     weights = _multiplied(replace(spec, layers=layers))
@@ -237,7 +241,14 @@ def step_bytes(spec: ModelSpec, batch: int, context: float, width: int) -> float
         mixer.kv_heads * (mixer.head_dim + mixer.v_dim) * min(context, mixer.window or context)
         for mixer in (layer.mixer for layer in spec.layers)
     )
-    return width * (weights + batch * cache)
+    return (width if packed is None else packed) * weights + width * batch * cache
+
+
+def _packed(packing: Packing | None) -> float | None:
+    """Return the bytes that a packed value takes."""
+    if packing is None:
+        return None
+    return (repacked_bits(packing.format) or bits_of_packing(packing.format)) / 8
 
 
 def _flops(spec: ModelSpec, context: float) -> tuple[float, float]:
