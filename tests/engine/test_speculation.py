@@ -180,6 +180,18 @@ def test_a_small_cache_is_not_spent_on_guesses() -> None:
         assert list(done.token_ids) == greedy(model, request.prompt_ids, 40)
 
 
+def test_nobody_gives_way_to_a_guess() -> None:
+    spec, model = tiny()
+    speculation = Speculation(drafter=Fixed([3] * 8))
+    engine = Engine(model, spec, cache_tokens=64, speculation=speculation)
+    for n in range(2):
+        engine.submit(Request(f"r{n}", (n, *range(28)), 30))
+    engine.step()  # both hold two of the four pages, and have three places left in them
+    engine.step()
+    assert [sequence.request.id for sequence in engine._scheduler.running] == ["r0", "r1"]
+    assert all(group.held == 4 for group in engine._pool.groups)
+
+
 def test_a_stop_within_a_draft_ends_there() -> None:
     spec, model = tiny()
     said = greedy(model, (3, 1, 4), 20)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from puna.adapter import attach
-from puna.engine import Chunk, PagePool, Runner, TorchRunner
+from puna.adapter import attach, merge
+from puna.engine import Chunk, Engine, PagePool, Request, Runner, TorchRunner
 from puna.engine.lower import lower
 from puna.engine.native import ByRows, NativeRunner, fastest
 from puna.engine.runner import in_torch
@@ -269,3 +269,21 @@ def test_few_rows_and_many() -> None:
     answers = [run(ByRows(few, many), sequences, counts) for counts in STEPS]
     _, want = both(spec, model, BEST, sequences)
     close(answers, want, 2e-5)
+
+
+def test_weights_that_have_changed() -> None:
+    """What was lowered is of the old ones; an engine that is told takes the new."""
+    spec, model = tiny()
+    slot = attach(model, name_table(spec), rank=3, alpha=60.0)
+    for name, parameter in model.named_parameters():
+        if name.endswith(".b"):
+            parameter.data = torch.ones_like(parameter)
+    model.requires_grad_(False)
+    ids = tuple(prompts(spec.vocab)[0].tokens[:20])
+    engine = Engine(model, spec)
+    assert isinstance(engine.runner, NativeRunner)
+    bare, tuned = engine.run([Request("bare", ids, 20), Request("tuned", ids, 20, adapter=slot)])
+    merge(model, slot)
+    engine.forget()
+    (merged,) = engine.run([Request("merged", ids, 20)])
+    assert merged.token_ids == tuned.token_ids != bare.token_ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -76,7 +77,8 @@ class Engine:
         self._room = min(self._context, -(-tokens // PAGE) * PAGE)
         limits = page_limits(spec, tokens, sequences=max_sequences, chunk=max_batch_tokens)
         self._pool = PagePool(spec, limit=limits, dtype=model.dtype, device=model.device)
-        self._runner = runner(model, spec, self._pool)
+        self._make_runner = partial(runner, model, spec, self._pool)
+        self._runner = self._make_runner()
         self._alone = deterministic and not self._runner.invariant
         self._speculation = None if self._alone else speculation
         stride = _STRIDE if self._alone else None
@@ -127,6 +129,7 @@ class Engine:
     def forget(self) -> None:
         """Reuse nothing of what was computed so far: to be called where weights have changed."""
         self._prefixes.forget()
+        self._runner = self._make_runner()  # it may have taken the weights as they were
 
     def run(self, requests: Sequence[Request]) -> list[Completion]:
         """Run requests to their end and return their completions, in order.
