@@ -4,6 +4,8 @@ from puna.engine.draft import USUAL, Drafter, PromptLookup, Speculation
 from puna.engine.draft_model import DraftModel
 from puna.engine.engine import Engine
 from puna.engine.layout import Group, Layout, Pages, View, arrange, lay_out
+from puna.engine.lower import buffer_widths, can_lower
+from puna.engine.native import STEP_ROWS, tiles_serve
 from puna.engine.pages import PAGE, Chunk, PagePool, groups_of, windows_of
 from puna.engine.request import Completion, Constraint, Event, Request, Timing, Usage, Watch
 from puna.engine.runner import Runner, TorchRunner
@@ -14,6 +16,7 @@ from puna.engine.thread import EngineThread
 __all__ = [
     "PAGE",
     "PROMPTS_SHARE",
+    "STEP_ROWS",
     "USUAL",
     "Chunk",
     "Completion",
@@ -38,7 +41,10 @@ __all__ = [
     "View",
     "Watch",
     "arrange",
+    "buffer_widths",
+    "can_lower",
     "groups_of",
     "lay_out",
+    "tiles_serve",
     "windows_of",
 ]

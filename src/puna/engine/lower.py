@@ -75,7 +75,7 @@ def lower(model: Decoder, spec: ModelSpec, keys: Sequence[Tensor], values: Seque
         keys, values: where those of each layer are kept; see `PagePool`.
         group_of: each layer's group of pages.
     """
-    if model.device.type != "cpu" or not all(map(_is_known, spec.layers)):
+    if model.device.type != "cpu" or not can_lower(spec):
         return None
     builder = _Builder(model, spec)
     try:
@@ -87,6 +87,28 @@ def lower(model: Decoder, spec: ModelSpec, keys: Sequence[Tensor], values: Seque
     except _Unknown:
         return None
     return builder.done()
+
+
+def can_lower(spec: ModelSpec) -> bool:
+    """Tell whether every layer has operations for all it does."""
+    return all(map(_is_known, spec.layers))
+
+
+def buffer_widths(spec: ModelSpec, rank: int = 1) -> tuple[int, ...]:
+    """Return the columns of each buffer; the last are those of the rows that are due.
+
+    Args:
+        spec: of a model that can be lowered.
+        rank: the largest of its adapters.
+    """
+    mixers = [layer.mixer for layer in spec.layers]
+    dense = [layer.ffn for layer in spec.layers if isinstance(layer.ffn, Dense)]
+    narrow = max(spec.embed.width or 1, spec.head.width or 1)
+    qkv = max(m.q_width + m.kv_heads * (m.head_dim + m.v_dim) for m in mixers)
+    seen = max(m.heads * m.v_dim for m in mixers)
+    inner = max((2 if ffn.gate else 1) * ffn.width for ffn in dense)
+    width = spec.width
+    return (width, width, width, qkv, seen, inner, width, rank, narrow, width, spec.vocab)
 
 
 class _Unknown(Exception):
@@ -124,25 +146,21 @@ class _Builder:
     def __post_init__(self) -> None:
         slots = {slot for m in self.model.modules() for slot in getattr(m, "updates", ())}
         self.adapters = tuple(sorted(slots, key=int))
-        width = self.spec.width
-        mixers = [layer.mixer for layer in self.spec.layers]
-        inner = [
-            (2 if layer.ffn.gate else 1) * layer.ffn.width
-            for layer in self.spec.layers
-            if isinstance(layer.ffn, Dense)
-        ]
         ranks = [update.a.shape[0] for m in self.model.modules() for update in _updates(m).values()]
-        self.x = self.buffer(width)
-        self.normed = self.buffer(width)
-        self.other = self.buffer(width)
-        self.qkv = self.buffer(max(m.q_width + m.kv_heads * (m.head_dim + m.v_dim) for m in mixers))
-        self.seen = self.buffer(max(m.heads * m.v_dim for m in mixers))
-        self.inner = self.buffer(max(inner, default=0))
-        self.half = self.buffer(width)
-        self.low = self.buffer(max(ranks, default=1))
-        self.table = self.buffer(max(self.spec.embed.width or 1, self.spec.head.width or 1))
-        self.due = self.buffer(width)
-        self.logits = self.buffer(self.spec.vocab)
+        self.widths = list(buffer_widths(self.spec, max(ranks, default=1)))
+        (
+            self.x,
+            self.normed,
+            self.other,
+            self.qkv,
+            self.seen,
+            self.inner,
+            self.half,
+            self.low,
+            self.table,
+            self.due,
+            self.logits,
+        ) = map(_At, range(len(self.widths)))
 
     x: _At = field(init=False)
     normed: _At = field(init=False)
@@ -155,11 +173,6 @@ class _Builder:
     table: _At = field(init=False)
     due: _At = field(init=False)
     logits: _At = field(init=False)
-
-    def buffer(self, width: int) -> _At:
-        """Return a new buffer of so many columns."""
-        self.widths.append(width)
-        return _At(len(self.widths) - 1)
 
     def done(self) -> Lowered:
         """Return what was built."""

@@ -20,7 +20,7 @@ from puna.spec import DynamicScaling, LongRopeScaling, ModelSpec
 
 # Tokens that pass through the layers together: their buffers stay small, and weights that are read
 # again for the next ones cost little beside so many products.
-_ROWS = 256
+STEP_ROWS = 256
 # From so many tokens on, tiles are filled well enough.
 _FEW = 16
 
@@ -37,7 +37,7 @@ def fastest(model: Decoder, spec: ModelSpec, pool: PagePool) -> Runner:
     if lowered is None:
         return TorchRunner(model, pool)
     native = NativeRunner(lowered, running, model.tables, pool)
-    if model.dtype is torch.bfloat16 and not _is_packed(model) and _has_tiles():
+    if tiles_serve(model.dtype) and not _is_packed(model):
         return ByRows(native, TorchRunner(model, pool))
     return native
 
@@ -64,9 +64,10 @@ def _is_packed(model: Decoder) -> bool:
     return any(isinstance(module, PackedWeight) for module in model.modules())
 
 
-def _has_tiles() -> bool:
+def tiles_serve(dtype: torch.dtype) -> bool:
+    """Tell whether this processor has tiles for numbers of that dtype."""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return probe is not None and bool(probe())
+    return dtype is torch.bfloat16 and probe is not None and bool(probe())
 
 
 class NativeRunner:
@@ -96,7 +97,7 @@ class NativeRunner:
 
     def _run_part(self, ids: Sequence[int], part: _Part, logits: Tensor) -> None:
         if len(ids) > self._memory.rows:
-            self._memory = _Memory.of(self._lowered, max(len(ids), min(2 * len(ids), _ROWS)))
+            self._memory = _Memory.of(self._lowered, max(len(ids), min(2 * len(ids), STEP_ROWS)))
         memory, pieces, numbers = self._memory, part.pieces, _Numbers()
         positions = [at for p in pieces for at in range(p.start, p.start + p.count)]
         angles = [rope.rows(positions, pieces) for rope in self._ropes]
@@ -164,15 +165,15 @@ class _Part:
 
 
 def _parts(chunks: Sequence[Chunk], due: Sequence[int]) -> list[_Part]:
-    """Cut a step into parts of at most `_ROWS` tokens, in their order."""
+    """Cut a step into parts of at most `STEP_ROWS` tokens, in their order."""
     pieces: list[list[_Piece]] = [[]]
-    room = _ROWS
+    room = STEP_ROWS
     for chunk in chunks:
         start, end = chunk.start, chunk.start + chunk.count
         while start < end:
             if room == 0:
                 pieces.append([])
-                room = _ROWS
+                room = STEP_ROWS
             count = min(room, end - start)
             pieces[-1].append(_Piece(chunk, start, count))
             start, room = start + count, room - count

@@ -10,6 +10,7 @@ import torch
 from puna.engine import PAGE
 from puna.plan.bound import largest_step
 from puna.plan.calibrated import kernel_bytes, loading_bytes, runtime_bytes
+from puna.plan.compiled import compiled_bytes, runs_compiled
 from puna.plan.packed import Packs, largest_working, packs_of, saved_by_ends, saved_by_layer
 from puna.plan.record import Serve, Sketch, Tune, Use
 from puna.plan.serving import step_bytes
@@ -34,9 +35,9 @@ def costs_of(sketch: Sketch, use: Use, dtype: torch.dtype, kind: str) -> Costs:
     """Return what a use of a model comes to on a device of that kind."""
     packs = packs_of(sketch, dtype)
     if isinstance(use, Serve):
-        found = _serve(sketch.spec, use, dtype, packs)
+        found = _serve(sketch.spec, use, dtype, packs, kind)
     else:
-        found = _tune(sketch.spec, use, dtype, packs)
+        found = _tune(sketch.spec, use, dtype, packs, kind)
     beside = sum((found.first + found.last + found.each).values())
     beside += sum(sum(layer.values()) for layer in found.layers)
     weights = weight_bytes(sketch.spec, dtype, packs)
@@ -44,7 +45,6 @@ def costs_of(sketch: Sketch, use: Use, dtype: torch.dtype, kind: str) -> Costs:
     loading = loading_bytes(sketch, dtype, kind) - (beside - weights)
     each = found.each + Counter(
         loading=max(0, loading),
-        kernels=kernel_bytes(sketch.spec, use, dtype, kind),
         runtime=runtime_bytes(kind),
     )
     return replace(found, each=each)
@@ -67,19 +67,24 @@ def cache_tokens(use: Serve) -> int:
     return (use.batch * -(-use.context // PAGE) + 1) * PAGE
 
 
-def _serve(spec: ModelSpec, use: Serve, dtype: torch.dtype, packs: Packs | None) -> Costs:
+def _serve(
+    spec: ModelSpec, use: Serve, dtype: torch.dtype, packs: Packs | None, kind: str
+) -> Costs:
     tokens = cache_tokens(use)
     ends, weights = _weights(spec, dtype, packs)
     layers = tuple(
         Counter({"weights": size, "KV cache": tokens * _cached_values(layer) * dtype.itemsize})
         for layer, size in zip(spec.layers, weights, strict=True)
     )
+    if kind == "cpu" and runs_compiled(spec, dtype, packs):
+        return Costs(layers, *_ends(ends), Counter(activations=compiled_bytes(spec, use)))
     working = 0 if packs is None else largest_working(spec, largest_step(use).rows)
-    each = Counter({"activations": step_bytes(spec, use, dtype, "cpu") + working})
-    return Costs(layers, *_ends(ends), each)
+    kernels = kernel_bytes(spec, use, dtype, kind)
+    activations = step_bytes(spec, use, dtype, "cpu") + working
+    return Costs(layers, *_ends(ends), Counter(activations=activations, kernels=kernels))
 
 
-def _tune(spec: ModelSpec, use: Tune, dtype: torch.dtype, packs: Packs | None) -> Costs:
+def _tune(spec: ModelSpec, use: Tune, dtype: torch.dtype, packs: Packs | None, kind: str) -> Costs:
     needs = tuning_needs(spec, use, dtype, "cpu")
     ends, weights = _weights(spec, dtype, packs)
     of = {kind.layer: need for kind, need in needs.layers}
@@ -90,7 +95,8 @@ def _tune(spec: ModelSpec, use: Tune, dtype: torch.dtype, packs: Packs | None) -
     )
     first, last = _ends(ends)
     beside = _learned(needs.ends, use, size)
-    each = Counter(activations=beside.pop("activations", 0))
+    kernels = kernel_bytes(spec, use, dtype, kind)
+    each = Counter(activations=beside.pop("activations", 0), kernels=kernels)
     return Costs(layers, first, last + beside, each)
 
 

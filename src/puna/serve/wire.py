@@ -175,7 +175,7 @@ def parse_text(body: bytes) -> tuple[Call, TextRequest]:
         ApiError: 400, with the parameter at fault.
     """
     sent = read_object(body)
-    if sent.get("best_of") in (1, sent.get("n", 1)):  # there is nothing to choose from
+    if "best_of" in sent and sent["best_of"] in (1, sent.get("n", 1)):  # nothing to choose from
         del sent["best_of"]
     kept = without_neutral(sent, _LATER_IN_TEXT)
     asking, forms = take_asking(kept), take(Forms, kept)
