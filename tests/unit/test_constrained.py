@@ -219,7 +219,7 @@ def texts(least: int, more: int) -> dict[str, Any]:
 leaves = (
     st.builds(whole_numbers, st.integers(-99, 99), st.integers(0, 99))
     | st.builds(texts, st.integers(0, 2), st.integers(0, 3))
-    | st.builds(lambda values: {"enum": values}, st.lists(numbers | names, min_size=1))
+    | st.builds(lambda values: {"enum": values}, st.lists(numbers | names, min_size=1, unique=True))
     | st.sampled_from([{"type": "boolean"}, {"type": "null"}, {"const": {"a": [1, "é"]}}])
 )
 

@@ -44,6 +44,7 @@ def grammars(cria: LanguageModel) -> Grammars:
         ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
         ({"enum": []}, "empty"),
+        ({"enum": [-10, "a", -10.0]}, "more than once"),
         ({"enum": [{"a": [2**53 + 1]}]}, "9007199254740993"),
         ({"type": "integer", "maximum": -(2**63) + 1}, "exactly"),
         ({"const": 7512249428824743.0}, "exactly"),

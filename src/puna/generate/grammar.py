@@ -134,6 +134,8 @@ def _check_schema(schema: Any, place: str, depth: int) -> None:
             )
         if name in _PLAIN:
             _check_numbers(value, f"schema.{here}", depth)
+        if name == "enum":
+            _check_once(value, f"schema.{here}")
         for inner, child in _inner(name, value):
             _check_schema(child, f"{here}{inner}", depth + 1)
 
@@ -153,6 +155,21 @@ def _check_numbers(value: Any, place: str, depth: int) -> None:
             where=place,
             remedy="leave it out, or give it fewer digits",
         )
+
+
+def _check_once(values: Any, place: str) -> None:
+    """Refuse a number that stands twice: the compiler breaks off at 1 and 1.0."""
+    seen = set()
+    for number in values if isinstance(values, list) else ():
+        if type(number) not in (int, float):
+            continue
+        if number in seen:
+            raise UsageError(
+                f"schema: the number {number!r:.40} stands more than once in an enum",
+                where=place,
+                remedy="keep one of them",
+            )
+        seen.add(number)
 
 
 def _exact(number: float) -> bool:
