@@ -226,7 +226,8 @@ def rules(draw_from: Any) -> dict[str, Any]:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    rules(), st.integers(1, 4), st.integers(1, 3), st.integers(1, 40), st.integers(1, 40),
+    rules(), st.integers(1, 4), st.sampled_from([1, 2, 3, 71]), st.integers(1, 40),
+    st.integers(1, 40),
     st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), min_size=1, max_size=3),
     st.sampled_from(list(KINDS)), level, st.integers(1, 3),
 )  # fmt: skip
@@ -289,3 +290,22 @@ def test_one_program_after_another() -> None:
         near(out, want, 1e-5)
         Lab([x, out], LEVELS[-1], 3).run(one, *others)
         near(out, want.clamp(-bound, bound), 1e-5)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_stays_so(bad: float, level: str) -> None:
+    """Codes of 8 bits and bounds of functions could hide it, and a request must fail by it."""
+    for place in (3, 38):  # among the lanes, and behind them
+        x, out = draw(32, 3, 40), torch.zeros(3, 40)
+        x[1, place] = bad
+        ready = Native().prepare(RowWise(torch.ones(40, 40, dtype=torch.int8), torch.ones(40)))
+        prepare = operation(Kind.PREPARE, in_=0, k=40, mode=ready.input, group=ready.group)
+        linear = operation(Kind.LINEAR, in_=0, out=1, n=40, k=40, **operands(ready))
+        Lab([x, out], level).run(prepare, linear)
+        assert out[1].isnan().all()
+        assert out[[0, 2]].isfinite().all()
+        if bad != bad:
+            for act in Act:
+                Lab([x, out], level).run(operation(Kind.GATE, in_=0, out=1, n=40, act=act))
+                assert out[1].isnan().sum() == 1

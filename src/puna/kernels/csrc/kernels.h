@@ -494,19 +494,24 @@ inline void linear(const Op& op, const Step& s, Share share) {
 
 // Whole numbers for n columns: scale = largest / 127, and their sum.
 inline void to_codes(const float* x, int32_t n, int8_t* codes, float* scale, int32_t* total) {
-  float largest = 0.0f;
+  float largest = 0.0f, poison = 0.0f;  // NaN once a value is not finite: codes could not say so
   int32_t i = 0;
   if (n >= LANES) {
-    F top = set(0.0f);
+    F top = set(0.0f), bad = set(0.0f);
     for (; i + LANES <= n; i += LANES) {
       F v = load(x + i);
       top = max(top, max(v, set(0.0f) - v));
+      bad = fma(v, set(0.0f), bad);
     }
     largest = most(top);
+    poison = sum(bad);
   }
-  for (; i < n; i++) largest = max_of(largest, std::fabs(x[i]));
+  for (; i < n; i++) {
+    largest = max_of(largest, std::fabs(x[i]));
+    poison += x[i] * 0.0f;
+  }
   float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-  *scale = largest / 127.0f;
+  *scale = largest / 127.0f + poison;
   for (i = 0; i + LANES <= n; i += LANES) store_codes(codes + i, nearest(load(x + i) * set(inverse)));
   for (; i < n; i++) codes[i] = int8_t(std::nearbyint(x[i] * inverse));
   int32_t sum = 0;
@@ -652,6 +657,8 @@ inline void keep(const Op& op, const Step& s, Share share) {
   }
 }
 
+constexpr int32_t QUERIES = 64;  // of a task, at most
+
 // Queries of one kv head that are attended together: rows of one sequence × some of its heads.
 struct Queries {
   int32_t row, rows;    // of the step
@@ -664,8 +671,8 @@ struct Scores {
   float* keys;      // [PAGE, n]
   float* values;    // [PAGE, value]
   float* out;       // [count, value]
-  float top[64];    // the largest score yet, of each query
-  float total[64];  // of e^(score - top)
+  float top[QUERIES];    // the largest score yet, of each query
+  float total[QUERIES];  // of e^(score - top)
 };
 
 inline float biased(const Op& op, int32_t head, int32_t position, float score) {
@@ -759,12 +766,11 @@ inline void attend_queries(const Op& op, const Step& s, const Queries& q, float*
 
 inline void attend(const Op& op, const Step& s, Share share, float* scratch) {
   int32_t each_kv = op.heads / op.kv_heads;
-  int32_t block = max_of(1, 64 / each_kv);
-  // Few rows and few heads: the heads of a group are shared out too, at the price of reading its
-  // keys more than once.
-  int32_t parts = 1;
-  while (parts < each_kv && each_kv % (2 * parts) == 0 && s.sequences * op.kv_heads * parts < share.threads)
-    parts *= 2;
+  // Heads of a group are shared out where there are more than a task can hold (Falcon-7B has 71), or
+  // fewer tasks than threads, at the price of reading their keys more than once.
+  int32_t parts = (each_kv + QUERIES - 1) / QUERIES;
+  while (2 * parts <= each_kv && s.sequences * op.kv_heads * parts < share.threads) parts *= 2;
+  int32_t block = max_of(1, QUERIES / each_kv);
   int32_t task = 0;
   for (int32_t row = 0; row < s.tokens;) {
     int32_t rows = 1;
@@ -772,8 +778,8 @@ inline void attend(const Op& op, const Step& s, Share share, float* scratch) {
     for (int32_t kv = 0; kv < op.kv_heads; kv++)
       for (int32_t part = 0; part < parts; part++, task++)
         if (task % share.threads == share.thread) {
-          int32_t heads = each_kv / parts;
-          attend_queries(op, s, {row, rows, kv * each_kv + part * heads, heads, kv}, scratch);
+          int32_t first = begin({part, parts}, each_kv), last = end({part, parts}, each_kv);
+          attend_queries(op, s, {row, rows, kv * each_kv + first, last - first, kv}, scratch);
         }
     row += rows;
   }

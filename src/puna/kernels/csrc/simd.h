@@ -17,8 +17,9 @@ inline F operator-(F a, F b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline F operator*(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline F operator/(F a, F b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-inline F max(F a, F b) { return {_mm512_max_ps(a.v, b.v)}; }
-inline F min(F a, F b) { return {_mm512_min_ps(a.v, b.v)}; }
+// Where the first is no number, neither is the result: the instruction gives its second.
+inline F max(F a, F b) { return {_mm512_max_ps(b.v, a.v)}; }
+inline F min(F a, F b) { return {_mm512_min_ps(b.v, a.v)}; }
 inline F nearest(F a) { return {_mm512_roundscale_ps(a.v, 8)}; }
 inline float sum(F a) { return _mm512_reduce_add_ps(a.v); }
 inline float most(F a) { return _mm512_reduce_max_ps(a.v); }
@@ -79,8 +80,8 @@ inline F operator/(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.
 inline F fma(F x, F y, F z) {
   return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
-inline F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-inline F min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+inline F max(F x, F y) { return {_mm256_max_ps(y.a, x.a), _mm256_max_ps(y.b, x.b)}; }
+inline F min(F x, F y) { return {_mm256_min_ps(y.a, x.a), _mm256_min_ps(y.b, x.b)}; }
 inline F nearest(F x) { return {_mm256_round_ps(x.a, 8), _mm256_round_ps(x.b, 8)}; }
 inline float sum(F x) {
   __m256 s = _mm256_add_ps(x.a, x.b);
@@ -182,8 +183,8 @@ BINARY(operator+, a.v[i] + b.v[i])
 BINARY(operator-, a.v[i] - b.v[i])
 BINARY(operator*, a.v[i] * b.v[i])
 BINARY(operator/, a.v[i] / b.v[i])
-BINARY(max, a.v[i] > b.v[i] ? a.v[i] : b.v[i])
-BINARY(min, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
+BINARY(max, b.v[i] > a.v[i] ? b.v[i] : a.v[i])
+BINARY(min, b.v[i] < a.v[i] ? b.v[i] : a.v[i])
 #undef BINARY
 inline F fma(F a, F b, F c) {
   F r;
