@@ -84,7 +84,7 @@ def prompts(vocab: int) -> list[Sequence]:
 def native_runner(
     spec: ModelSpec, model: Decoder, made: PagePool, level: str = BEST, threads: int = 2
 ) -> NativeRunner:
-    lowered = lower(model, spec, made.keys, made.values, made.group_of)
+    lowered = lower(model, spec, made)
     running = pool(level, threads)
     assert lowered is not None
     assert running is not None

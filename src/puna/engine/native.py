@@ -33,7 +33,7 @@ def fastest(model: Decoder, spec: ModelSpec, pool: PagePool) -> Runner:
     running = threads()
     if running is None:
         return TorchRunner(model, pool)
-    lowered = lower(model, spec, pool.keys, pool.values, pool.group_of)
+    lowered = lower(model, spec, pool)
     if lowered is None:
         return TorchRunner(model, pool)
     native = NativeRunner(lowered, running, model.tables, pool)
