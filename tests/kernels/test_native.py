@@ -15,8 +15,11 @@ from puna.engine.native import ByRows, NativeRunner, fastest
 from puna.engine.runner import in_torch
 from puna.families import name_table, read_config
 from puna.kernels import LEVELS, library, pool
+from puna.loading import load_parts
 from puna.model import Decoder, PackedWeight, build, initialize
 from puna.model.native import Native
+from puna.plan.compiled import runs_compiled
+from puna.plan.packed import Packs
 from puna.quant import pack
 from puna.spec import Dense, ModelSpec
 from tests.parity.forms import FORMS
@@ -287,3 +290,19 @@ def test_weights_that_have_changed() -> None:
     engine.forget()
     (merged,) = engine.run([Request("merged", ids, 20)])
     assert merged.token_ids == tuned.token_ids != bare.token_ids
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_plan_counts_with_the_runner_that_will_run(name: str) -> None:
+    spec, model = model_of(name)
+    runner = fastest(model, spec, pages_for(spec, torch.float32, []))
+    assert runs_compiled(spec, torch.float32, None) == (not isinstance(runner, TorchRunner))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4", "nf4"])
+def test_the_plan_knows_which_packed_weights_are_compiled(kind: str) -> None:
+    parts = load_parts("cria", quant=kind, device="cpu")
+    pool_of = PagePool(parts.spec, limit=4, dtype=parts.model.dtype, device=parts.model.device)
+    runner = fastest(parts.model, parts.spec, pool_of)
+    compiled = runs_compiled(parts.spec, parts.model.dtype, Packs(kind))
+    assert compiled == (not isinstance(runner, TorchRunner)) == (kind != "nf4")
