@@ -210,10 +210,7 @@ def packer_of(decoder: Decoder, packing: Packing, *, own: Packing | None = None)
         return "int8" if name in ("embed.tokens", "output.weight") else packing.format
 
     def hold(name: str, packed: Packed) -> PackedWeight:
-        table = tables[name]
-        if table and decoder.output.weight is not None:  # it is looked up and no more
-            return PackedWeight(packed, dtype)
-        return PackedWeight(packed, dtype, choose_kernel(packed, dtype, table=table))
+        return PackedWeight(packed, dtype, choose_kernel(packed, dtype, table=tables[name]))
 
     return Packer({name: kind(name) for name in tables}, hold)
 

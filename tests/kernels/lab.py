@@ -30,13 +30,20 @@ class Lab:
     cos: Tensor | None = None
     sin: Tensor | None = None
     columns: int = 1024
+    experts: int = 0
+    spread: int = 0
+    picks: Tensor = field(default_factory=lambda: torch.empty(0))
     _held: list[object] = field(default_factory=list)
 
     def run(self, *ops: Op) -> None:
         rows = len(self.buffers[0])
-        codes = torch.zeros(rows, 2 * self.columns + 128, dtype=torch.int8)
-        scale = torch.zeros(rows, self.columns)
-        sums = torch.zeros(rows, self.columns, dtype=torch.int32)
+        prepared, sets = rows * max(1, self.spread), 1 + len(self.subsets)
+        codes = torch.zeros(prepared, 2 * self.columns + 128, dtype=torch.int8)
+        scale = torch.zeros(prepared, self.columns)
+        sums = torch.zeros(prepared, self.columns, dtype=torch.int32)
+        self.picks = torch.zeros(rows, self.spread, dtype=torch.int32)
+        chosen = torch.zeros(sets, rows * self.spread, dtype=torch.int32)
+        bounds = torch.zeros(sets, self.experts + 1, dtype=torch.int32)
         strides = torch.tensor([b.shape[1] for b in self.buffers])
         step = Step(
             tokens=rows,
@@ -57,6 +64,9 @@ class Lab:
             codes=codes.data_ptr(),
             code_scale=scale.data_ptr(),
             code_sum=sums.data_ptr(),
+            picks=self.picks.data_ptr(),
+            sorted=chosen.data_ptr(),
+            bounds=bounds.data_ptr(),
         )
         running = pool(self.level, self.threads)
         assert running is not None

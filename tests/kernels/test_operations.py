@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,12 +12,25 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from puna.kernels import DUE, Act, Format, Input, Kind, NormKind, library, operation
-from puna.model import AttentionRule, alibi_slopes, attend
+from puna.engine.emit import At, Emitter, Map, Picks
+from puna.kernels import (
+    DUE,
+    PICKED,
+    Act,
+    Format,
+    Input,
+    Kind,
+    NormKind,
+    Picking,
+    library,
+    operation,
+)
+from puna.model import AttentionRule, PackedWeight, alibi_slopes, attend
+from puna.model.ffn import pick_experts
 from puna.model.native import Native, operands
 from puna.model.position import rotate as turn
 from puna.quant import Grouped, Packed, RowWise, pair_nibbles, unpack
-from puna.spec import Alibi, Rope
+from puna.spec import Alibi, Groups, Rope, Router
 from tests.kernels.lab import PAGE, Lab
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the kernels were not compiled")
@@ -153,7 +167,7 @@ ACTS = {
 
 
 @few
-@given(st.sampled_from(list(Act)), size, st.integers(1, 150), st.booleans(), level)
+@given(st.sampled_from(list(ACTS)), size, st.integers(1, 150), st.booleans(), level)
 def test_gates(act: Act, rows: int, n: int, gated: bool, level: str) -> None:
     x, up = 8 * draw(10, rows, n), draw(11, rows, n)
     out = torch.zeros_like(x)
@@ -162,6 +176,150 @@ def test_gates(act: Act, rows: int, n: int, gated: bool, level: str) -> None:
     op.in2 = in2
     Lab([x, up, out], level).run(op)
     near(out, ACTS[act](x) * (up if gated else 1))
+
+
+@few
+@given(size, st.integers(1, 150), level)
+def test_clamped_gates(rows: int, n: int, level: str) -> None:
+    x, up, out = 9 * draw(10, rows, n), 9 * draw(11, rows, n), torch.zeros(rows, n)
+    Lab([x, up, out], level).run(
+        operation(Kind.GATE, in_=0, in2=1, out=2, n=n, act=Act.CLAMPED, a=1.7, b=7.0)
+    )
+    gate = x.clamp(max=7.0)
+    near(out, (up.clamp(-7.0, 7.0) + 1) * gate * torch.sigmoid(1.7 * gate))
+
+
+@few
+@given(size, st.integers(1, 4), st.integers(1, 20), st.integers(0, 9), st.booleans(), level)
+def test_copies(rows: int, heads: int, n: int, rest: int, one: bool, level: str) -> None:
+    """Stretches of each head, or one stretch for all heads."""
+    x, out = draw(40, rows, heads * (n + rest)), torch.zeros(rows, heads * n)
+    apart = 0 if one else n + rest
+    Lab([x, out], level).run(operation(Kind.COPY, in_=0, out=1, heads=heads, n=n, k=apart, value=n))
+    parts = x.view(rows, heads, -1)[..., :n]
+    want = parts[:, :1].expand(-1, heads, -1) if one else parts
+    assert torch.equal(out, want.reshape(rows, -1))
+
+
+@st.composite
+def routers(draw_from: Any) -> tuple[Router, int, int]:
+    """Return how experts are picked, how many there are, and how many a token gets."""
+    count, each = draw_from(st.integers(1, 4)), draw_from(st.integers(2, 20))
+    picked = draw_from(st.integers(1, count))
+    groups = Groups(count, picked, draw_from(st.sampled_from(["best", "two"])))
+    router = Router(
+        draw_from(st.sampled_from(["softmax", "sigmoid"])),
+        draw_from(st.booleans()),
+        draw_from(st.sampled_from([1.0, 2.5])),
+        correction=draw_from(st.booleans()),
+        groups=groups if count > 1 else None,
+    )
+    return router, count * each, draw_from(st.integers(1, min(8, picked * each)))
+
+
+@few
+@given(routers(), size, level)
+def test_picks(routing: tuple[Router, int, int], rows: int, level: str) -> None:
+    how, experts, top_k = routing
+    scores, gates = 3 * draw(41, rows, experts), torch.zeros(rows, top_k)
+    correction = draw(42, experts) if how.correction else None
+    mode = Picking.SIGMOID if how.score == "sigmoid" else Picking(0)
+    mode |= Picking.RENORMALIZED if how.renormalized else Picking(0)
+    mode |= Picking.BY_TWO if how.groups and how.groups.by == "two" else Picking(0)
+    lab = Lab([scores, gates], level, experts=experts, spread=top_k)
+    lab.run(
+        operation(
+            Kind.PICK, in_=0, out=1, n=experts, k=top_k, mode=mode, a=how.scale,
+            heads=how.groups.count if how.groups else 1,
+            kv_heads=how.groups.picked if how.groups else 1,
+            p0=None if correction is None else correction.data_ptr(),
+        )
+    )  # fmt: skip
+    want, picks = pick_experts(scores, how, top_k, correction)
+    near(gates, want)
+    assert torch.equal(lab.picks.long(), picks)
+
+
+@few
+@given(
+    st.integers(1, 9), st.integers(1, 3), st.integers(1, 40), size, st.integers(1, 3),
+    st.sampled_from(["float32", "bfloat16", "rows", "4"]), level, st.integers(1, 3), st.data(),
+)  # fmt: skip
+def test_experts(
+    experts: int, top_k: int, rows: int, n: int, groups: int, form: str, level: str, threads: int,
+    data: st.DataObject,
+) -> None:  # fmt: skip
+    """Up and down through each pick's expert, and the sum of the picks by their gates."""
+    top_k, k = min(top_k, experts), 32 * groups
+    mine = data.draw(st.lists(st.integers(0, rows - 1), unique=True, max_size=rows))
+    weights = [_weight(form, seed, n, k) for seed in range(experts)]
+    downs = [draw(300 + seed, k, n) for seed in range(experts)]
+    biases = [draw(100 + seed, n) for seed in range(experts)]
+    low = [
+        None if e % 3 == 2 else _Update(draw(60 + e, 2, k), draw(70 + e, n, 2))
+        for e in range(experts)
+    ]
+    x, scores, out = draw(43, rows, k), draw(44, rows, experts), draw(45, rows, k)
+    start = out.clone()
+    buffers = [x, scores, *(torch.zeros(rows * top_k, width) for width in (n, k, 2)), out]
+    buffers.append(torch.zeros(rows, top_k))
+    X, SCORES, INNER, OUTER, LOW, OUT, GATES = map(At, range(7))
+    emit = Emitter(At(0), ("0",))
+    emit.put(Kind.PICK, GATES, in_=SCORES.buffer, n=experts, k=top_k, mode=Picking.RENORMALIZED)
+    for which in (-1, 0):
+        emit.put(Kind.SORT, GATES, rows=which, experts=experts, spread=top_k)
+    maps = [
+        Map(weight, bias, {} if update is None else {"0": update})
+        for weight, bias, update in zip(weights, biases, low, strict=True)
+    ]
+    picks = Picks(experts, top_k, LOW)
+    emit.experts(X, INNER, maps, picks, shared=True, more=False)
+    emit.put(Kind.GATE, INNER, in_=INNER.buffer, n=n, act=Act.RELU, rows=PICKED, spread=top_k)
+    emit.experts(INNER, OUTER, [Map(down) for down in downs], picks, shared=False, more=False)
+    emit.put(Kind.MIX, OUT, in_=OUTER.buffer, in2=GATES.buffer, n=k, spread=top_k, add=1)
+    lab = Lab(buffers, level, threads, subsets=[sorted(mine)], experts=experts, spread=top_k)
+    lab.run(*emit.ops)
+    gates, chosen = pick_experts(scores, Router(), top_k, None)
+    want = start.clone()
+    for row in range(rows):
+        left = x[row].bfloat16().float() if form == "bfloat16" else x[row]
+        if form in ("rows", "4"):
+            size = k if form == "rows" else 32
+            scale = left.view(-1, size).abs().amax(-1, keepdim=True) / 127
+            left = ((left.view(-1, size) / scale).round() * scale).flatten()
+        for gate, expert in zip(gates[row], chosen[row].tolist(), strict=True):
+            hidden = _numbers(weights[expert]) @ left + biases[expert]
+            update = low[expert]
+            if row in mine and update is not None:
+                hidden += update.scale * (update.b @ (update.a @ x[row]))
+            want[row] += gate * (downs[expert] @ hidden.relu())
+    near(out, want, 5e-3 if form in ("rows", "4") else 1e-5)
+
+
+@dataclass(frozen=True)
+class _Update:
+    a: Tensor
+    b: Tensor
+    scale: float = 0.5
+
+
+def _weight(form: str, seed: int, n: int, k: int) -> Tensor | PackedWeight:
+    if form in ("float32", "bfloat16"):
+        return draw(200 + seed, n, k).to(getattr(torch, form))
+    generator = torch.Generator().manual_seed(seed)
+    packed: Packed
+    if form == "rows":
+        codes = torch.randint(-127, 128, (n, k), generator=generator, dtype=torch.int8)
+        packed = RowWise(codes, torch.rand(n, generator=generator) / 100)
+    else:
+        codes = torch.randint(16, (n, k), generator=generator)
+        scale = (torch.randn(n, k // 32, generator=generator) / 50).half()
+        packed = Grouped(pair_nibbles(codes.to(torch.uint8)), scale, None)
+    return PackedWeight(packed, torch.float32, Native())
+
+
+def _numbers(weight: Tensor | PackedWeight) -> Tensor:
+    return weight.float() if isinstance(weight, Tensor) else unpack(weight.packed)
 
 
 @few
@@ -180,21 +338,26 @@ def test_sums_factors_and_bounds(rows: int, n: int, a: float, cap: float, level:
 
 
 @few
-@given(st.sampled_from([*KINDS, None]), st.integers(1, 40), st.integers(1, 90), level)
-def test_tables_of_rows(dtype: torch.dtype | None, rows: int, width: int, level: str) -> None:
-    generator = torch.Generator().manual_seed(14)
-    ids = torch.randint(50, (rows,), generator=generator)
-    out = torch.zeros(rows, width)
-    if dtype is None:
-        codes = torch.randint(-127, 128, (50, width), generator=generator, dtype=torch.int8)
-        weight = RowWise(codes, torch.rand(50, generator=generator))
-        ready, table = Native().prepare(weight), unpack(weight)
-        named = {name: operands(ready)[name] for name in ("format", "b", "p0", "p2")}
-    else:
-        numbers = draw(15, 50, width).to(dtype)
-        table, named = numbers.float(), {"format": KINDS[dtype], "p0": numbers.data_ptr()}
+@given(st.sampled_from(list(KINDS)), st.integers(1, 40), st.integers(1, 90), level)
+def test_tables_of_rows(dtype: torch.dtype, rows: int, width: int, level: str) -> None:
+    ids = torch.randint(50, (rows,), generator=torch.Generator().manual_seed(14))
+    out, table = torch.zeros(rows, width), draw(15, 50, width).to(dtype)
+    named = {"format": KINDS[dtype], "p0": table.data_ptr()}
     op = operation(Kind.EMBED, out=0, n=width, a=1.5, **named)
     Lab([out], level, ids=ids.tolist()).run(op)
+    near(out, 1.5 * table.float()[ids])
+
+
+@few
+@given(packed(), st.integers(1, 40), level)
+def test_tables_of_packed_rows(weight: Packed, rows: int, level: str) -> None:
+    ready, table = Native().prepare(weight), unpack(weight)
+    ids = torch.randint(len(table), (rows,), generator=torch.Generator().manual_seed(14))
+    out = torch.zeros(rows, table.shape[1])
+    named = {name: operands(ready)[name] for name in ("format", "b", "group", "p0", "p2", "p3")}
+    Lab([out], level, ids=ids.tolist()).run(
+        operation(Kind.EMBED, out=0, n=table.shape[1], a=1.5, **named)
+    )
     near(out, 1.5 * table[ids])
 
 
@@ -306,6 +469,6 @@ def test_what_is_not_finite_stays_so(bad: float, level: str) -> None:
         assert out[1].isnan().all()
         assert out[[0, 2]].isfinite().all()
         if bad != bad:
-            for act in Act:
+            for act in ACTS:
                 Lab([x, out], level).run(operation(Kind.GATE, in_=0, out=1, n=40, act=act))
                 assert out[1].isnan().sum() == 1

@@ -4,7 +4,7 @@ from puna.engine.draft import USUAL, Drafter, PromptLookup, Speculation
 from puna.engine.draft_model import DraftModel
 from puna.engine.engine import Engine
 from puna.engine.layout import Group, Layout, Pages, View, arrange, lay_out
-from puna.engine.lower import buffer_widths, can_lower
+from puna.engine.lower import buffers_of
 from puna.engine.native import STEP_ROWS, tiles_serve
 from puna.engine.pages import PAGE, Chunk, PagePool, groups_of, windows_of
 from puna.engine.request import Completion, Constraint, Event, Request, Timing, Usage, Watch
@@ -41,8 +41,7 @@ __all__ = [
     "View",
     "Watch",
     "arrange",
-    "buffer_widths",
-    "can_lower",
+    "buffers_of",
     "groups_of",
     "lay_out",
     "tiles_serve",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from puna.kernels import ALL, Format, Input, Kind, NormKind, Op, operation
+from puna.kernels import ALL, PICKED, Expert, Format, Input, Kind, NormKind, Op, operation
 from puna.model import LayerNorm, NativeWeight, OnePlusRMSNorm, PackedWeight, RMSNorm, operands
 
 FORMATS = {
@@ -27,6 +30,25 @@ class At(NamedTuple):
 
     buffer: int
     column: int = 0
+
+
+class Map(NamedTuple):
+    """A linear map: its weight, its bias, and what adapters add to it, by slot."""
+
+    weight: Tensor | PackedWeight
+    bias: Tensor | None = None
+    updates: Mapping[str, Any] = MappingProxyType({})
+
+
+class Picks(NamedTuple):
+    """A mixture whose picks have been sorted: `experts`, of which a token has `top_k`.
+
+    `low` is the buffer between the two maps of an adapter, with a row for each pick.
+    """
+
+    experts: int
+    top_k: int
+    low: At
 
 
 @dataclass(slots=True)
@@ -57,11 +79,8 @@ class Emitter:
     def rows(self, table: nn.Parameter | PackedWeight) -> dict[str, Any]:
         """Return the fields that name a table of rows."""
         if isinstance(table, PackedWeight):
-            if not isinstance(table.ready, NativeWeight) or table.ready.format is not Format.I8:
-                raise Unknown
-            self.held.append(table.ready)
-            named = operands(table.ready)
-            return {name: named[name] for name in ("format", "b", "p0", "p2")}
+            named = self.operands(table)
+            return {name: named[name] for name in ("format", "b", "group", "p0", "p2", "p3")}
         return {"format": FORMATS[table.dtype], "p0": self.address(table)}
 
     def norm(
@@ -89,9 +108,7 @@ class Emitter:
         self,
         into: At,
         out: At,
-        weight: Tensor | PackedWeight,
-        bias: Tensor | None,
-        updates: dict[str, Any] | None = None,
+        map_: Map,
         *,
         add: bool = False,
         more: bool = False,
@@ -101,20 +118,77 @@ class Emitter:
 
         A product needs no wait before the next one of the same input.
         """
-        named = self.operands(weight)
-        n, k = weight.shape
+        named = self.operands(map_.weight)
+        n, k = map_.weight.shape
         self.prepare(into, k, named, rows)
         given = {"in_": into.buffer, "in_col": into.column, "k": k}
-        p1 = None if bias is None else self.vector(bias)
-        free = more and not updates
+        p1 = None if map_.bias is None else self.vector(map_.bias)
+        free = more and not map_.updates
         self.put(Kind.LINEAR, out, n=n, rows=rows, p1=p1, add=add, sync=not free, **given, **named)
-        for slot, update in (updates or {}).items():
+        for slot, update in map_.updates.items():
             which = self.adapters.index(slot)
             a, b = self.operands(update.a), self.operands(update.b)
             rank = update.a.shape[0]
             self.put(Kind.LINEAR, self.low, n=rank, rows=which, **given, **a)
             low = {"in_": self.low.buffer, "k": rank}
             self.put(Kind.LINEAR, out, n=n, rows=which, add=1, **low, **b).a = update.scale
+
+    def experts(
+        self, into: At, out: At, maps: Sequence[Map], picks: Picks, *, shared: bool, more: bool
+    ) -> None:
+        """Multiply each pick by its expert's map, with what adapters add.
+
+        Args:
+            into: columns that are read: a row for each token where that is `shared` by its picks,
+                else a row for each pick.
+            out: columns that are written, a row for each pick.
+            maps: of all experts, alike in shape and format.
+            picks: which there are.
+            shared: see `into`.
+            more: another product reads the same and no result of this one.
+        """
+        n, k = maps[0].weight.shape
+        named = [self.operands(one.weight) for one in maps]
+        self.prepare(into, k, named[0], ALL if shared else PICKED, 1 if shared else picks.top_k)
+        for one, map_ in zip(named, maps, strict=True):
+            one["p1"] = None if map_.bias is None else self.vector(map_.bias)
+        slots = sorted({slot for map_ in maps for slot in map_.updates})
+        fields = {"n": n, "spread": picks.top_k}
+        given = {"in_": into.buffer, "in_col": into.column, "k": k, "mode": int(shared), **fields}
+        table = self.table(named, [1.0] * len(maps))
+        self.put(Kind.LINEAR, out, rows=PICKED, sync=not (more and not slots), **given, **table)
+        for slot in slots:
+            which = self.adapters.index(slot)
+            updates = [map_.updates.get(slot) for map_ in maps]
+            (rank,) = self.alike([one.a.shape[0] for one in updates if one is not None])
+            scales = [0.0 if one is None else one.scale for one in updates]
+            down = [{} if one is None else self.operands(one.a) for one in updates]
+            up = [{} if one is None else self.operands(one.b) for one in updates]
+            a, b = self.table(down, [1.0] * len(maps)), self.table(up, scales)
+            self.put(Kind.LINEAR, picks.low, rows=which, **{**given, "n": rank}, **a)
+            low = {"in_": picks.low.buffer, "k": rank, **fields}
+            self.put(Kind.LINEAR, out, rows=which, add=1, **low, **b)
+
+    def table(self, named: Sequence[dict[str, Any]], scales: Sequence[float]) -> dict[str, Any]:
+        """Return the fields that name a weight of each expert; an empty record stands for none."""
+        addresses = ("p0", "p1", "p2", "p3")
+        same = {name: value for one in named if one for name, value in one.items()}
+        same = {name: value for name, value in same.items() if name not in addresses}
+        rows = (Expert * len(named))()
+        for row, one, scale in zip(rows, named, scales, strict=True):
+            if any(one[name] != value for name, value in same.items() if one):
+                raise Unknown  # experts in several formats
+            for name in addresses:
+                setattr(row, name, one.get(name))
+            row.a = scale
+        self.held.append(rows)
+        return {**same, "experts": len(named), "p0": ctypes.addressof(rows)}
+
+    def alike(self, values: Sequence[int]) -> set[int]:
+        """Return the one value that all have."""
+        if len(set(values)) != 1:
+            raise Unknown
+        return set(values)
 
     def operands(self, weight: Tensor | PackedWeight) -> dict[str, Any]:
         """Return the fields that name what is multiplied by."""
@@ -127,8 +201,8 @@ class Emitter:
         wanted = Input.HALF if form is Format.BF16 else Input.AS_IS
         return {"format": form, "input": wanted, "p0": self.address(weight)}
 
-    def prepare(self, into: At, k: int, named: dict[str, Any], rows: int) -> None:
-        """Bring an input into the form that a weight wants, unless it is."""
+    def prepare(self, into: At, k: int, named: dict[str, Any], rows: int, each: int = 1) -> None:
+        """Bring an input into the form that a weight wants, unless it is; `each` rows a token."""
         form, group = named["input"], named.get("group", 0)
         wanted = (into.buffer, into.column, k, form, group, rows)
         if form is Input.AS_IS or self.prepared == wanted:
@@ -137,8 +211,8 @@ class Emitter:
             self.ops[-1].sync = True  # it may still read what is overwritten now
         groups = k // group if form is Input.GROUPED else 1
         stride = -(-k // 64) * 64 * (2 if form is Input.HALF else 1)
-        self.codes = (max(self.codes[0], stride), max(self.codes[1], groups))
-        given: dict[str, Any] = {"in_": into.buffer, "in_col": into.column, "k": k}
+        self.codes = (max(self.codes[0], each * stride), max(self.codes[1], each * groups))
+        given: dict[str, Any] = {"in_": into.buffer, "in_col": into.column, "k": k, "spread": each}
         self.ops.append(operation(Kind.PREPARE, mode=form, group=group, rows=rows, **given))
         self.prepared = wanted
 

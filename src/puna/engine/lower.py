@@ -1,38 +1,37 @@
 """A decoder as a flat list of operations for the compiled kernels.
 
-What has no operation there (mixtures, latent attention, weights in a format that the kernels do
-not know) is not lowered at all: such a model runs in torch.
+What has no operation there (weights in a format that the kernels do not know, an adapter on the
+head) is not lowered at all: such a model runs in torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from puna.adapter import LoraLinear
-from puna.engine.emit import FORMATS, At, Emitter, Unknown
+from puna.engine.emit import FORMATS, At, Emitter, Map, Picks, Unknown
 from puna.engine.layout import Stores
-from puna.kernels import DUE, Act, Kind, Program
+from puna.kernels import ALL, DUE, PICKED, Act, Kind, Picking, Program
 from puna.model import (
     Attention,
     Decoder,
-    FusedGatedFFN,
     FusedQKV,
-    GatedFFN,
+    LatentQKV,
     Linear,
-    PackedWeight,
+    Mixture,
     ParallelBlock,
-    PlainFFN,
     SequentialBlock,
     SplitQKV,
     SumNormBlock,
     Times,
     alibi_slopes,
 )
-from puna.spec import Alibi, Dense, LayerSpec, ModelSpec, Rope
+from puna.spec import Alibi, ClampedSwish, Dense, Latent, LayerSpec, ModelSpec, MoE, Rope, Router
 from puna.spec import Attention as AttentionSpec
 
 _ACTS = {"silu": Act.SILU, "gelu": Act.GELU, "gelu_tanh": Act.GELU_TANH, "relu": Act.RELU}
@@ -44,16 +43,25 @@ class Lowered:
 
     Args:
         program: for any number of tokens.
-        widths: columns of each buffer; the last two are the hidden states and logits of the rows
-            that are due.
-        codes: bytes of a prepared row, and groups of scales.
+        buffers: that it works in; the last two are the hidden states and logits of the rows that
+            are due.
+        codes: bytes of a token's prepared input, and groups of scales.
         adapters: slots, in the order of their sets of rows.
+        experts: the most experts of a layer, and picks of a token.
     """
 
     program: Program
-    widths: tuple[int, ...]
+    buffers: tuple[Buffer, ...]
     codes: tuple[int, int]
     adapters: tuple[str, ...]
+    experts: tuple[int, int]
+
+
+class Buffer(NamedTuple):
+    """A matrix of float32: its columns, and the rows that a token has."""
+
+    columns: int
+    each: int = 1
 
 
 def lower(model: Decoder, spec: ModelSpec, stores: Stores) -> Lowered | None:
@@ -64,7 +72,7 @@ def lower(model: Decoder, spec: ModelSpec, stores: Stores) -> Lowered | None:
         spec: of it.
         stores: where each layer's keys and values are kept.
     """
-    if model.device.type != "cpu" or not can_lower(spec):
+    if model.device.type != "cpu":
         return None
     updates = [u for module in model.modules() for u in _updates(module).items()]
     adapters = tuple(sorted({slot for slot, _ in updates}, key=int))
@@ -78,34 +86,68 @@ def lower(model: Decoder, spec: ModelSpec, stores: Stores) -> Lowered | None:
         walk.head()
     except Unknown:
         return None
-    widths = buffer_widths(spec, max((update.a.shape[0] for _, update in updates), default=1))
-    return Lowered(Program.of(emit.ops, emit.held), widths, emit.codes, adapters)
+    buffers = buffers_of(spec, max((update.a.shape[0] for _, update in updates), default=1))
+    program = Program.of(emit.ops, emit.held)
+    return Lowered(program, buffers, emit.codes, adapters, _most_experts(spec))
 
 
-def can_lower(spec: ModelSpec) -> bool:
-    """Tell whether every layer has operations for all it does."""
-    return all(map(_is_known, spec.layers))
-
-
-def buffer_widths(spec: ModelSpec, rank: int = 1) -> tuple[int, ...]:
-    """Return the columns of each buffer; the last are those of the rows that are due.
+def buffers_of(spec: ModelSpec, rank: int = 1) -> tuple[Buffer, ...]:
+    """Return the buffers; the last two are of the rows that are due.
 
     Args:
         spec: of a model that can be lowered.
         rank: the largest of its adapters.
     """
     mixers = [layer.mixer for layer in spec.layers]
+    mixtures = [layer.ffn for layer in spec.layers if isinstance(layer.ffn, MoE)]
     dense = [layer.ffn for layer in spec.layers if isinstance(layer.ffn, Dense)]
+    dense += [moe.shared for moe in mixtures if moe.shared is not None]
     narrow = max(spec.embed.width or 1, spec.head.width or 1)
     qkv = max(m.q_width + m.kv_heads * (m.head_dim + m.v_dim) for m in mixers)
     seen = max(m.heads * m.v_dim for m in mixers)
-    inner = max((2 if ffn.gate else 1) * ffn.width for ffn in dense)
+    experts, top_k = _most_experts(spec)
     width = spec.width
-    return (width, width, width, qkv, seen, inner, width, rank, narrow, width, spec.vocab)
+    return (
+        *map(Buffer, (width, width, width, qkv, seen, _inner(dense), width, rank, narrow)),
+        Buffer(max(map(_middle, mixers))),
+        Buffer(max(map(_raw, mixers))),
+        Buffer(experts),
+        Buffer(top_k),
+        Buffer(_inner([moe.expert for moe in mixtures]), top_k),
+        Buffer(width if mixtures else 0, top_k),
+        Buffer(rank if mixtures else 0, top_k),
+        Buffer(width),
+        Buffer(spec.vocab),
+    )
 
 
-# In the order of `buffer_widths`.
-(_X, _NORMED, _OTHER, _QKV, _SEEN, _INNER, _HALF, _LOW, _TABLE, _DUE, _LOGITS) = map(At, range(11))
+# In the order of `buffers_of`.
+_X, _NORMED, _OTHER, _QKV, _SEEN, _INNER, _HALF, _LOW, _TABLE = map(At, range(9))
+_MIDDLE, _RAW, _SCORES, _GATES = map(At, range(9, 13))
+_EXPERT_INNER, _EXPERT_OUT, _EXPERT_LOW, _DUE, _LOGITS = map(At, range(13, 18))
+
+
+def _most_experts(spec: ModelSpec) -> tuple[int, int]:
+    mixtures = [layer.ffn for layer in spec.layers if isinstance(layer.ffn, MoE)]
+    experts = max((moe.experts for moe in mixtures), default=0)
+    return experts, max((moe.top_k for moe in mixtures), default=0)
+
+
+def _inner(dense: Sequence[Dense]) -> int:
+    return max(((2 if ffn.gate else 1) * ffn.width for ffn in dense), default=0)
+
+
+def _middle(mixer: AttentionSpec) -> int:
+    if not isinstance(mixer.qkv, Latent):
+        return 0
+    return max(mixer.qkv.q_rank or 0, mixer.qkv.kv_rank + mixer.qkv.rope_dim)
+
+
+def _raw(mixer: AttentionSpec) -> int:
+    if not isinstance(mixer.qkv, Latent):
+        return 0
+    still = mixer.head_dim - mixer.qkv.rope_dim
+    return mixer.heads * max(mixer.head_dim, still + mixer.v_dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +179,7 @@ class _Walk:
             **self.emit.rows(embed.tokens),
         )
         if embed.widen is not None:
-            self.emit.linear(_TABLE, _X, embed.widen, None)
+            self.emit.linear(_TABLE, _X, Map(embed.widen))
         if embed.positions is not None:
             table = self.emit.rows(embed.positions)
             self.emit.put(Kind.EMBED, _X, n=self.spec.width, mode=1, add=1, k=embed.offset, **table)
@@ -200,7 +242,7 @@ class _Walk:
         q = _QKV
         k = At(q.buffer, mixer.q_width)
         v = At(q.buffer, mixer.q_width + mixer.kv_width)
-        self.project(attn.project, into, q, k, v)
+        self.project(attn.project, mixer, into, q, k, v)
         whole = mixer.q_width + 2 * mixer.kv_width
         if mixer.clip is not None:
             self.emit.put(Kind.CLAMP, q, in_=q.buffer, n=whole, a=mixer.clip)
@@ -221,17 +263,57 @@ class _Walk:
                     n=mixer.head_dim, k=rope.dims, mode=int(rope.interleaved), table=table,
                 )  # fmt: skip
         self.attend(attn, mixer, store, q, k, v)
-        self.emit.linear(_SEEN, out, *_map(attn.out), add=out == _X)
+        self.emit.linear(_SEEN, out, _map(attn.out), add=out == _X)
 
-    def project(self, project: nn.Module, into: At, q: At, k: At, v: At) -> None:
+    def project(
+        self, project: nn.Module, mixer: AttentionSpec, into: At, q: At, k: At, v: At
+    ) -> None:
         """Queries, keys and values side by side."""
         if isinstance(project, FusedQKV):
-            self.emit.linear(into, q, *_map(project.qkv))
+            self.emit.linear(into, q, _map(project.qkv))
         elif isinstance(project, SplitQKV):
             for part, at in ((project.q, q), (project.k, k), (project.v, v)):
-                self.emit.linear(into, at, *_map(part), more=part is not project.v)
+                self.emit.linear(into, at, _map(part), more=part is not project.v)
         else:
-            raise Unknown
+            assert isinstance(project, LatentQKV)
+            assert isinstance(mixer.qkv, Latent)
+            self.latent(project, mixer, mixer.qkv, into, q, k, v)
+
+    def latent(
+        self,
+        project: LatentQKV,
+        mixer: AttentionSpec,
+        latent: Latent,
+        into: At,
+        q: At,
+        k: At,
+        v: At,
+    ) -> None:
+        """Projections through a narrow middle; a head's turned dims come first, as in torch."""
+        heads, turned = mixer.heads, latent.rope_dim
+        still, value = mixer.head_dim - turned, mixer.v_dim
+        if latent.q_rank is None:
+            self.emit.linear(into, _RAW, _map(project.q))
+        else:
+            self.emit.linear(into, _MIDDLE, _map(project.q_down))
+            self.emit.norm(_MIDDLE, _MIDDLE, project.q_norm, width=latent.q_rank)
+            self.emit.linear(_MIDDLE, _RAW, _map(project.q))
+
+        def copy(source: At, out: At, n: int, apart: int, value: int) -> None:
+            self.emit.put(
+                Kind.COPY, out, in_=source.buffer, in_col=source.column, heads=heads, n=n,
+                k=apart, value=value,
+            )  # fmt: skip
+
+        whole = mixer.head_dim
+        copy(At(_RAW.buffer, still), q, turned, whole, whole)
+        copy(_RAW, At(q.buffer, q.column + turned), still, whole, whole)
+        self.emit.linear(into, _MIDDLE, _map(project.kv_down))
+        copy(At(_MIDDLE.buffer, latent.kv_rank), k, turned, 0, whole)  # one for all heads
+        self.emit.norm(_MIDDLE, _MIDDLE, project.kv_norm, width=latent.kv_rank)
+        self.emit.linear(_MIDDLE, _RAW, _map(project.kv))
+        copy(_RAW, At(k.buffer, k.column + turned), still, still + value, whole)
+        copy(At(_RAW.buffer, still), v, value, still + value, value)
 
     def attend(
         self, attn: Attention, mixer: AttentionSpec, store: _Store, q: At, k: At, v: At
@@ -261,24 +343,63 @@ class _Walk:
         )  # fmt: skip
 
     def ffn(self, ffn: nn.Module, spec: LayerSpec, into: At, out: At) -> None:
+        """One network, or a mixture of them."""
+        if isinstance(spec.ffn, Dense):
+            self.network(_Plain(self.emit, ffn), spec.ffn, into, _INNER, out, add=out == _X)
+            return
+        assert isinstance(ffn, Mixture)
+        moe = spec.ffn
+        self.emit.linear(into, _SCORES, _map(ffn.router))
+        self.pick(ffn, moe, moe.router)
+        experts = _Experts(self.emit, list(ffn.experts), Picks(moe.experts, moe.top_k, _EXPERT_LOW))
+        self.network(experts, moe.expert, into, _EXPERT_INNER, _EXPERT_OUT, add=False)
+        add = out == _X
+        if ffn.shared is not None and moe.shared is not None:
+            self.network(_Plain(self.emit, ffn.shared), moe.shared, into, _INNER, out, add=add)
+            add = True
+        self.emit.put(
+            Kind.MIX, out, in_=_EXPERT_OUT.buffer, in2=_GATES.buffer, n=self.spec.width,
+            spread=moe.top_k, add=add,
+        )  # fmt: skip
+
+    def pick(self, ffn: Mixture, moe: MoE, how: Router) -> None:
+        """Choose experts and sort what each gets, by adapter where adapters change experts."""
+        mode = Picking.SIGMOID if how.score == "sigmoid" else Picking(0)
+        if how.renormalized:
+            mode |= Picking.RENORMALIZED
+        if how.groups is not None and how.groups.by == "two":
+            mode |= Picking.BY_TWO
+        correction = None if ffn.correction is None else self.emit.vector(ffn.correction)
+        self.emit.put(
+            Kind.PICK, _GATES, in_=_SCORES.buffer, n=moe.experts, k=moe.top_k, mode=mode,
+            heads=how.groups.count if how.groups else 1,
+            kv_heads=how.groups.picked if how.groups else 1, a=how.scale, p0=correction,
+        )  # fmt: skip
+        slots = {slot for module in ffn.experts.modules() for slot in _updates(module)}
+        for rows in (ALL, *(self.emit.adapters.index(slot) for slot in sorted(slots, key=int))):
+            self.emit.put(Kind.SORT, _GATES, rows=rows, experts=moe.experts, spread=moe.top_k)
+
+    def network(
+        self, maps: _Plain | _Experts, dense: Dense, into: At, inner: At, out: At, *, add: bool
+    ) -> None:
         """Up, gate, down."""
-        dense = spec.ffn
-        assert isinstance(dense, Dense)
-        gate, up = _INNER, At(_INNER.buffer, dense.width)
-        act = {"act": _ACTS[str(dense.act)], "in_": gate.buffer, "n": dense.width}
-        if isinstance(ffn, PlainFFN):
-            self.emit.linear(into, gate, *_map(ffn.up))
-            self.emit.put(Kind.GATE, gate, **act)
+        gate, up = inner, At(inner.buffer, dense.width)
+        act = {"in_": gate.buffer, "n": dense.width, **maps.fields}
+        if isinstance(dense.act, ClampedSwish):
+            act |= {"act": Act.CLAMPED, "a": dense.act.alpha, "b": dense.act.limit}
         else:
-            if isinstance(ffn, FusedGatedFFN):
-                self.emit.linear(into, gate, *_map(ffn.gate_up))
+            act |= {"act": _ACTS[dense.act]}
+        if dense.gate is None:
+            maps.linear("up", into, gate)
+        else:
+            if dense.gate == "fused":
+                maps.linear("gate_up", into, gate)
             else:
-                assert isinstance(ffn, GatedFFN)
-                self.emit.linear(into, gate, *_map(ffn.gate), more=True)
-                self.emit.linear(into, up, *_map(ffn.up))
-            self.emit.put(Kind.GATE, gate, in2=up.buffer, in2_col=up.column, **act)
-        assert isinstance(ffn, PlainFFN | GatedFFN | FusedGatedFFN)
-        self.emit.linear(gate, out, *_map(ffn.down), add=out == _X)
+                maps.linear("gate", into, gate, more=True)
+                maps.linear("up", into, up)
+            act |= {"in2": up.buffer, "in2_col": up.column}
+        self.emit.put(Kind.GATE, gate, **act)
+        maps.linear("down", gate, out, add=add)
 
     def head(self) -> None:
         """Logits of the rows that are due."""
@@ -289,11 +410,11 @@ class _Walk:
         into = _DUE
         if head.narrow is not None:
             into = _TABLE
-            self.emit.linear(_DUE, into, head.narrow, None, rows=DUE)
+            self.emit.linear(_DUE, into, Map(head.narrow), rows=DUE)
         weight = self.model.embed.tokens if head.weight is None else head.weight
         if head.updates:
             raise Unknown  # an adapter on the head: rows that are due have no set of their own
-        self.emit.linear(into, _LOGITS, weight, head.bias, rows=DUE)
+        self.emit.linear(into, _LOGITS, Map(weight, head.bias), rows=DUE)
         if head.scale != 1.0 or head.softcap is not None:
             self.emit.put(
                 Kind.SCALE, _LOGITS, in_=_LOGITS.buffer, n=self.spec.vocab, rows=DUE,
@@ -301,16 +422,48 @@ class _Walk:
             )  # fmt: skip
 
 
-def _map(linear: nn.Module) -> tuple[Tensor | PackedWeight, Tensor | None, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """The maps of one network, for all tokens."""
+
+    emit: Emitter
+    ffn: nn.Module
+    fields: ClassVar[dict[str, Any]] = {}
+
+    def linear(
+        self, name: str, into: At, out: At, *, add: bool = False, more: bool = False
+    ) -> None:
+        """Multiply by the map of that name."""
+        self.emit.linear(into, out, _map(getattr(self.ffn, name)), add=add, more=more)
+
+
+@dataclass(frozen=True, slots=True)
+class _Experts:
+    """The maps of all experts, each for its picks."""
+
+    emit: Emitter
+    experts: Sequence[nn.Module]
+    picks: Picks
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Which rows an operation between the maps is for."""
+        return {"rows": PICKED, "spread": self.picks.top_k}
+
+    def linear(
+        self, name: str, into: At, out: At, *, add: bool = False, more: bool = False
+    ) -> None:
+        """Multiply by the maps of that name."""
+        assert not add
+        maps = [_map(getattr(expert, name)) for expert in self.experts]
+        self.emit.experts(into, out, maps, self.picks, shared=name != "down", more=more)
+
+
+def _map(linear: nn.Module) -> Map:
     """Return the weight, the bias and the adapters' updates of a linear map."""
     assert isinstance(linear, Linear | LoraLinear)
-    return linear.weight, linear.bias, _updates(linear)
+    return Map(linear.weight, linear.bias, _updates(linear))
 
 
 def _updates(linear: nn.Module) -> dict[str, Any]:
     return dict(linear.updates.items()) if isinstance(linear, LoraLinear) else {}
-
-
-def _is_known(layer: LayerSpec) -> bool:
-    plain = isinstance(layer.ffn, Dense) and str(layer.ffn.act) in _ACTS
-    return plain and isinstance(layer.mixer.qkv, str)

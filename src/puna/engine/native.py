@@ -87,7 +87,7 @@ class NativeRunner:
 
     def run(self, ids: Sequence[int], chunks: Sequence[Chunk], due: Sequence[int]) -> Tensor:
         """See `Runner.run`."""
-        vocab = self._lowered.widths[-1]
+        vocab = self._lowered.buffers[-1].columns
         logits = torch.empty(len(due), vocab)
         done = 0
         for part in _parts(chunks, due):
@@ -232,8 +232,12 @@ class _Memory:
     def of(cls, lowered: Lowered, rows: int) -> _Memory:
         """Allocate them."""
         stride, groups = lowered.codes
-        buffers = [torch.empty(rows, width) for width in lowered.widths[:-1]]
-        strides = np.array(lowered.widths, dtype=np.int64)
+        experts, top_k = lowered.experts
+        buffers = [torch.empty(rows * b.each, b.columns) for b in lowered.buffers[:-1]]
+        strides = np.array([b.columns for b in lowered.buffers], dtype=np.int64)
+        sets = 1 + len(lowered.adapters)
+        picks = torch.empty(1 + sets, rows * top_k, dtype=torch.int32)  # as they come, and sorted
+        bounds = torch.empty(sets, experts + 1, dtype=torch.int32)
         codes = torch.empty(rows, stride, dtype=torch.int8)
         scale, sums = torch.empty(rows, groups), torch.empty(rows, groups, dtype=torch.int32)
         fields = {
@@ -241,9 +245,12 @@ class _Memory:
             "codes": codes.data_ptr(),
             "code_scale": scale.data_ptr(),
             "code_sum": sums.data_ptr(),
+            "picks": picks[0].data_ptr(),
+            "sorted": picks[1].data_ptr(),
+            "bounds": bounds.data_ptr(),
         }
         addresses = [buffer.data_ptr() for buffer in buffers]
-        return cls(rows, addresses, fields, (buffers, strides, codes, scale, sums))
+        return cls(rows, addresses, fields, (buffers, strides, codes, scale, sums, picks, bounds))
 
 
 class _Angles:

@@ -56,7 +56,7 @@ def _bind(path: Path) -> Library | None:
     code.puna_pool_free.argtypes = [c_void_p]
     code.puna_run.argtypes = [c_void_p, c_void_p, c_int32, c_void_p]
     for name in ("puna_pack", "puna_pack_pairs"):
-        getattr(code, name).argtypes = [c_void_p, c_int64, c_int64, c_void_p]
+        getattr(code, name).argtypes = [c_void_p, *[c_int64] * 4, c_void_p]
     sizes = [c_int64, c_int64, c_int32, c_int32]
     code.puna_unpack.argtypes = [c_void_p, *sizes, c_void_p]
     functions = (code.puna_has, code.puna_pool_new, code.puna_pool_free, code.puna_run)

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from ctypes import c_float, c_int32, c_void_p
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
 
@@ -25,6 +25,10 @@ class Kind(IntEnum):
     SCALE = 9
     CLAMP = 10
     GATHER = 11
+    COPY = 12
+    PICK = 13
+    SORT = 14
+    MIX = 15
 
 
 class Format(IntEnum):
@@ -55,6 +59,7 @@ class Act(IntEnum):
     GELU = 2
     GELU_TANH = 3
     RELU = 4
+    CLAMPED = 5
 
 
 class NormKind(IntEnum):
@@ -65,13 +70,21 @@ class NormKind(IntEnum):
     LAYER = 2
 
 
+class Picking(IntFlag):
+    """How experts are picked; see csrc/step.h."""
+
+    SIGMOID = 1
+    RENORMALIZED = 2
+    BY_TWO = 4
+
+
 # Which rows an operation is for, where it is not those of an adapter.
-ALL, DUE = -1, -2
+ALL, DUE, PICKED = -1, -2, -3
 
 _WHOLE = (
     *("kind", "sync", "rows", "in_", "in_col", "in2", "in2_col", "out", "out_col", "n", "k"),
     *("heads", "kv_heads", "group", "format", "mode", "act", "add", "table", "window", "input"),
-    "value",
+    *("value", "experts", "spread"),
 )
 _POINTERS = ("p0", "p1", "p2", "p3")
 
@@ -87,6 +100,12 @@ class Op(ctypes.Structure):
     ]
 
 
+class Expert(ctypes.Structure):
+    """A weight of one expert."""
+
+    _fields_ = [*((name, c_void_p) for name in _POINTERS), ("a", c_float), ("unused", c_int32)]
+
+
 class Step(ctypes.Structure):
     """What differs from step to step: the tokens, where they stand, and the buffers."""
 
@@ -96,6 +115,7 @@ class Step(ctypes.Structure):
         *((name, c_void_p) for name in ("subset", "subset_count", "buffers", "strides")),
         *((name, c_void_p) for name in ("cos", "sin", "angle")),
         *((name, c_void_p) for name in ("codes", "code_scale", "code_sum")),
+        *((name, c_void_p) for name in ("picks", "sorted", "bounds")),
     ]
 
 

@@ -8,7 +8,7 @@ rotary angles, softmax, router and logits in float32.
 """
 
 from puna.model.attend import AttentionRule, alibi_slopes, attend
-from puna.model.attention import Attention, FusedQKV, SplitQKV
+from puna.model.attention import Attention, FusedQKV, LatentQKV, SplitQKV
 from puna.model.context import Context, Rows
 from puna.model.decoder import (
     Decoder,
@@ -41,6 +41,7 @@ __all__ = [
     "FusedQKV",
     "GatedFFN",
     "Kernel",
+    "LatentQKV",
     "LayerNorm",
     "Linear",
     "Mixture",

@@ -193,14 +193,14 @@ def _pack(codes: Tensor) -> Tensor:
     """Return the blocks of int8 codes [N, K], or of uint8 [N, K/2] that hold two each."""
     found = library()
     assert found is not None
-    codes = codes.contiguous()
+    codes, count = codes.contiguous(), torch.get_num_threads()
     rows, width = codes.shape
     if codes.dtype == torch.uint8:
         out = torch.empty(packed_bytes(rows, 2 * width, 2), dtype=torch.uint8)
-        pack_pairs(found, codes.data_ptr(), (rows, 2 * width), out.data_ptr())
+        pack_pairs(found, codes.data_ptr(), (rows, 2 * width), out.data_ptr(), count)
     else:
         out = torch.empty(packed_bytes(rows, width, 1), dtype=torch.uint8)
-        pack_codes(found, codes.data_ptr(), (rows, width), out.data_ptr())
+        pack_codes(found, codes.data_ptr(), (rows, width), out.data_ptr(), count)
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from puna.engine import STEP_ROWS, buffer_widths, can_lower, tiles_serve
+from puna.engine import STEP_ROWS, buffers_of, tiles_serve
 from puna.model import threads
 from puna.plan.bound import due_of
 from puna.plan.packed import Packs
@@ -15,9 +15,9 @@ _UNKNOWN = ("nf4",)  # packed weights that the compiled code does not multiply b
 _WIDE = 4  # bytes of a float32
 
 
-def runs_compiled(spec: ModelSpec, dtype: torch.dtype, packs: Packs | None) -> bool:
+def runs_compiled(dtype: torch.dtype, packs: Packs | None) -> bool:
     """Tell whether an engine on this machine's processor would run a model in compiled code."""
-    if threads() is None or not can_lower(spec):
+    if threads() is None:
         return False
     if packs is None:
         return not tiles_serve(dtype)
@@ -26,7 +26,7 @@ def runs_compiled(spec: ModelSpec, dtype: torch.dtype, packs: Packs | None) -> b
 
 def compiled_bytes(spec: ModelSpec, use: Serve) -> int:
     """Return the most bytes of a step's own memory."""
-    widths = buffer_widths(spec)
+    widths = [buffer.columns * buffer.each for buffer in buffers_of(spec)]
     due = due_of(use.batch)
     rows = min(STEP_ROWS, max(due, min(use.chunk, use.context)))
     # Inputs are prepared in bytes or in halves, with two numbers for each group of 32.

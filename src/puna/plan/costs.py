@@ -76,7 +76,7 @@ def _serve(
         Counter({"weights": size, "KV cache": tokens * _cached_values(layer) * dtype.itemsize})
         for layer, size in zip(spec.layers, weights, strict=True)
     )
-    if kind == "cpu" and runs_compiled(spec, dtype, packs):
+    if kind == "cpu" and runs_compiled(dtype, packs):
         return Costs(layers, *_ends(ends), Counter(activations=compiled_bytes(spec, use)))
     working = 0 if packs is None else largest_working(spec, largest_step(use).rows)
     kernels = kernel_bytes(spec, use, dtype, kind)

@@ -19,13 +19,26 @@ inline int32_t end(Share share, int32_t count) {
 struct Rows {
   const int32_t* index;  // null: row r is row r
   int32_t count;
+  int32_t per = 1;  // rows that share one row of the input
   int32_t operator[](int32_t r) const { return index ? index[r] : r; }
+  int32_t input(int32_t r) const { return per == 1 ? (*this)[r] : (*this)[r] / per; }
 };
 
 inline Rows rows_of(const Op& op, const Step& s) {
   if (op.rows == -1) return {nullptr, s.tokens};
   if (op.rows == -2) return {nullptr, s.due};
+  if (op.rows == -3) return {nullptr, s.tokens * op.spread};
   return {s.subset[op.rows], s.subset_count[op.rows]};
+}
+
+// Where the picks stand that SORT has sorted for all rows, or for those of an adapter.
+inline int32_t* sorted_of(const Op& op, const Step& s) {
+  int64_t set = op.rows < 0 ? 0 : 1 + op.rows;
+  return s.sorted + set * s.tokens * op.spread;
+}
+inline int32_t* bounds_of(const Op& op, const Step& s) {
+  int64_t set = op.rows < 0 ? 0 : 1 + op.rows;
+  return s.bounds + set * (op.experts + 1);
 }
 
 inline float* at(const Step& s, int32_t buffer, int64_t row, int32_t column) {
@@ -202,11 +215,10 @@ inline void float_rows(const typename X::Number* const* x, const typename W::Num
 
 // Input X and weights W of float kinds: a panel of weights stays near while all rows pass by it.
 template <class X, class W>
-inline void float_linear(const Op& op, const Step& s, Share share, const typename X::Number* base,
-                         int64_t stride) {
+inline void float_linear(const Op& op, const Step& s, Share share, const Rows& rows,
+                         const typename X::Number* base, int64_t stride) {
   const auto* w = static_cast<const typename W::Number*>(op.p0);
   Out out{op, s, static_cast<const float*>(op.p1)};
-  Rows rows = rows_of(op, s);
   int32_t blocks = (op.n + 15) / 16;
   int32_t n0 = begin(share, blocks) * 16, n1 = min_of(op.n, end(share, blocks) * 16);
   constexpr int32_t PANEL = 16;
@@ -218,7 +230,7 @@ inline void float_linear(const Op& op, const Step& s, Share share, const typenam
       int32_t many = rows.count - m >= TALL ? TALL : 1;
       for (int32_t i = 0; i < many; i++) {
         index[i] = rows[m + i];
-        x[i] = base + index[i] * stride;
+        x[i] = base + rows.input(m + i) * stride;
       }
       if (many == TALL)
         float_rows<X, W, TALL>(x, w, op.k, out, index, n, upto);
@@ -338,7 +350,8 @@ struct Tile {
 
   Tile(const Step& s, const Rows& rows_of_op, int32_t m, int64_t stride, int32_t groups, int32_t zero) {
     for (int i = 0; i < MB; i++) {
-      int64_t row = rows[i] = rows_of_op[m + i];
+      rows[i] = rows_of_op[m + i];
+      int64_t row = rows_of_op.input(m + i);
       x[i] = s.codes + row * stride;
       sums[i] = s.code_sum + row * groups;
       left[i] = s.code_scale + row * groups;
@@ -371,14 +384,13 @@ inline void code_rows(const Op& op, const Tile<MB>& t, const Groups& g, const Ou
 }
 
 template <int format>
-inline void code_linear(const Op& op, const Step& s, Share share) {
+inline void code_linear(const Op& op, const Step& s, Share share, const Rows& rows) {
   constexpr int MANY = format == I8 ? TALL_BYTES : TALL_GROUPS;
   constexpr int32_t BLOCK = 12 * MANY;  // rows whose codes stay near while the panels pass by
   Out out{op, s, static_cast<const float*>(op.p1)};
   int32_t groups = format == I8 ? 1 : op.k / op.group;
   Groups g{groups, op.group, int32_t(op.b), static_cast<const uint16_t*>(op.p2),
            static_cast<const uint16_t*>(op.p3)};
-  Rows rows = rows_of(op, s);
   int64_t stride = code_stride(op.k);
   int32_t blocks = (op.n + 15) / 16;
   int32_t n0 = begin(share, blocks) * 16, n1 = end(share, blocks) * 16;
@@ -444,11 +456,10 @@ inline void half_rows(const uint16_t* const* x, const uint16_t* w, int64_t k, co
   for (; n < n1; n++) half_tile<MB, 1>(x, w + n * k, k, out, rows, n);
 }
 
-inline void half_linear(const Op& op, const Step& s, Share share) {
+inline void half_linear(const Op& op, const Step& s, Share share, const Rows& rows) {
   const auto* w = static_cast<const uint16_t*>(op.p0);
   const auto* base = reinterpret_cast<const uint16_t*>(s.codes);
   Out out{op, s, static_cast<const float*>(op.p1)};
-  Rows rows = rows_of(op, s);
   int64_t stride = code_stride(op.k);
   int32_t blocks = (op.n + 15) / 16;
   int32_t n0 = begin(share, blocks) * 16, n1 = min_of(op.n, end(share, blocks) * 16);
@@ -460,7 +471,7 @@ inline void half_linear(const Op& op, const Step& s, Share share) {
       int32_t many = min_of(4, rows.count - m);
       for (int32_t i = 0; i < many; i++) {
         index[i] = rows[m + i];
-        x[i] = base + index[i] * stride;
+        x[i] = base + rows.input(m + i) * stride;
       }
       switch (many) {
         case 4: half_rows<4>(x, w, op.k, out, index, n, upto); break;
@@ -474,21 +485,36 @@ inline void half_linear(const Op& op, const Step& s, Share share) {
 }
 #endif
 
-inline void linear(const Op& op, const Step& s, Share share) {
+inline void product(const Op& op, const Step& s, Share share, const Rows& rows) {
   const float* plain = op.input == AS_IS ? at(s, op.in, 0, op.in_col) : nullptr;
+  int64_t stride = s.strides[op.in];
   switch (op.format) {
-    case F32: return float_linear<Weights<F32>, Weights<F32>>(op, s, share, plain, s.strides[op.in]);
-    case F16: return float_linear<Weights<F32>, Weights<F16>>(op, s, share, plain, s.strides[op.in]);
-    case I8: return code_linear<I8>(op, s, share);
-    case G8: return code_linear<G8>(op, s, share);
-    case G4: return code_linear<G4>(op, s, share);
+    case F32: return float_linear<Weights<F32>, Weights<F32>>(op, s, share, rows, plain, stride);
+    case F16: return float_linear<Weights<F32>, Weights<F16>>(op, s, share, rows, plain, stride);
+    case I8: return code_linear<I8>(op, s, share, rows);
+    case G8: return code_linear<G8>(op, s, share, rows);
+    case G4: return code_linear<G4>(op, s, share, rows);
     default:
 #if defined(PUNA_BF16)
-      return half_linear(op, s, share);
+      return half_linear(op, s, share, rows);
 #else
       return float_linear<Weights<BF16>, Weights<BF16>>(
-          op, s, share, reinterpret_cast<const uint16_t*>(s.codes), code_stride(op.k));
+          op, s, share, rows, reinterpret_cast<const uint16_t*>(s.codes), code_stride(op.k));
 #endif
+  }
+}
+
+// Of experts, each is multiplied with the picks of it; mode: the input has one row for each token.
+inline void linear(const Op& op, const Step& s, Share share) {
+  if (!op.experts) return product(op, s, share, rows_of(op, s));
+  const auto* experts = static_cast<const Expert*>(op.p0);
+  const int32_t *sorted = sorted_of(op, s), *bounds = bounds_of(op, s);
+  for (int32_t e = 0; e < op.experts; e++) {
+    if (bounds[e] == bounds[e + 1] || !experts[e].p0) continue;
+    Op one = op;
+    one.p0 = experts[e].p0, one.p1 = experts[e].p1, one.p2 = experts[e].p2, one.p3 = experts[e].p3;
+    one.a = experts[e].a;
+    product(one, s, share, {sorted + bounds[e], bounds[e + 1] - bounds[e], op.mode ? op.spread : 1});
   }
 }
 
@@ -542,17 +568,33 @@ inline void prepare(const Op& op, const Step& s, Share share) {
 
 // ---- the rest of a layer ----------------------------------------------------------------------
 
+// A row of a table whose blocks serve a head as well.
+inline void embed_codes(const Op& op, int64_t id, float* out) {
+  int32_t per = op.format == G4 ? 8 : 4, groups = op.format == I8 ? 1 : op.n / op.group;
+  int64_t steps = (op.n + per - 1) / per;
+  const auto* block = static_cast<const uint8_t*>(op.p0) + id / 16 * steps * 64 + id % 16 * 4;
+  const auto* scales = static_cast<const uint16_t*>(op.p2);
+  const auto* lows = static_cast<const uint16_t*>(op.p3);
+  for (int32_t g = 0, size = op.n / groups; g < groups; g++) {
+    int64_t lane = (id / 16 * groups + g) * 16 + id % 16;
+    float scale = op.format == I8 ? static_cast<const float*>(op.p2)[id] : from_half(scales[lane]);
+    float low = lows ? from_half(lows[lane]) : 0.0f;
+    for (int32_t i = g * size; i < (g + 1) * size; i++) {
+      int32_t place = i % per;
+      uint8_t byte = block[i / per * 64 + place % 4];
+      if (per == 8) byte = place >= 4 ? byte >> 4 : byte & 15;
+      out[i] = ((float(byte) - op.b) * scale + low) * op.a;
+    }
+  }
+}
+
 inline void embed(const Op& op, const Step& s, Share share) {
   Rows rows = rows_of(op, s);
   for (int32_t r = begin(share, rows.count); r < end(share, rows.count); r++) {
     int64_t id = op.mode ? s.positions[r] + op.k : s.ids[r];
     float* out = at(s, op.out, r, op.out_col);
-    if (op.format == I8) {  // out of the blocks that serve the head
-      int64_t fours = (op.n + 3) / 4;
-      const auto* block = static_cast<const uint8_t*>(op.p0) + id / 16 * fours * 64 + id % 16 * 4;
-      float scale = static_cast<const float*>(op.p2)[id] * op.a;
-      for (int32_t i = 0; i < op.n; i++)
-        out[i] = (float(block[i / 4 * 64 + i % 4]) - op.b) * scale;
+    if (op.format >= I8) {
+      embed_codes(op, id, out);
       continue;
     }
     for (int32_t i = 0; i < op.n; i++) {
@@ -785,6 +827,13 @@ inline void attend(const Op& op, const Step& s, Share share, float* scratch) {
   }
 }
 
+// (up + 1) · gate · sigmoid(a · gate), both held within b (gpt-oss).
+inline F clamped_gate(const Op& op, F x, F y) {
+  x = min(x, set(op.b));
+  y = min(max(y, set(-op.b)), set(op.b));
+  return (y + set(1.0f)) * x * sigmoid(x * set(op.a));
+}
+
 inline void gate(const Op& op, const Step& s, Share share) {
   stretches(op, s, share, [&](int32_t row, int32_t from, int32_t upto) {
     const float* a = at(s, op.in, row, op.in_col + from);
@@ -792,6 +841,8 @@ inline void gate(const Op& op, const Step& s, Share share) {
     float* out = at(s, op.out, row, op.out_col + from);
     if (op.in2 < 0)
       each(upto - from, a, b, out, [&](F x, F) { return act(op.act, x); });
+    else if (op.act == CLAMPED)
+      each(upto - from, a, b, out, [&](F x, F y) { return clamped_gate(op, x, y); });
     else
       each(upto - from, a, b, out, [&](F x, F y) { return act(op.act, x) * y; });
   });
@@ -821,6 +872,110 @@ inline void gather(const Op& op, const Step& s, Share share) {
                 sizeof(float) * op.n);
 }
 
+inline void copy(const Op& op, const Step& s, Share share) {
+  for (int32_t r = begin(share, s.tokens); r < end(share, s.tokens); r++)
+    for (int32_t head = 0; head < op.heads; head++)
+      std::memcpy(at(s, op.out, r, op.out_col + head * op.value),
+                  at(s, op.in, r, op.in_col + head * op.k), sizeof(float) * op.n);
+}
+
+// ---- mixtures ---------------------------------------------------------------------------------
+
+// The place of the largest of n numbers among those that are not taken; the first of equal ones.
+inline int32_t best_of(const float* x, const float* taken, int32_t n) {
+  int32_t best = -1;
+  for (int32_t i = 0; i < n; i++)
+    if (taken[i] == 0.0f && (best < 0 || x[i] > x[best])) best = i;
+  return best;
+}
+
+// Leaves in `taken` a 1 for each expert of a group that is not among the best (DeepSeek-V2 2024).
+inline void best_groups(const Op& op, const float* ranked, float* taken) {
+  int32_t count = op.heads, size = op.n / count;
+  float* worth = taken + op.n;
+  float* out = worth + count;  // 0 for the groups that are picked
+  for (int32_t g = 0; g < count; g++) {
+    const float* x = ranked + g * size;
+    int32_t first = best_of(x, taken + g * size, size);
+    worth[g] = x[first];
+    out[g] = 0.0f;
+    if (op.mode & BY_TWO) {
+      taken[g * size + first] = 1.0f;
+      worth[g] += x[best_of(x, taken + g * size, size)];
+    }
+  }
+  for (int32_t i = 0; i < op.kv_heads; i++) out[best_of(worth, out, count)] = 1.0f;
+  for (int32_t e = 0; e < op.n; e++) taken[e] = out[e / size] == 0.0f;
+}
+
+inline void pick(const Op& op, const Step& s, Share share, float* scratch) {
+  const auto* correction = static_cast<const float*>(op.p0);
+  float *score = scratch, *ranked = score + op.n, *taken = ranked + op.n;
+  for (int32_t r = begin(share, s.tokens); r < end(share, s.tokens); r++) {
+    const float* x = at(s, op.in, r, op.in_col);
+    if (op.mode & SIGMOID) {
+      each(op.n, x, x, score, [](F v, F) { return sigmoid(v); });
+    } else {
+      float top = x[0], total = 0.0f;
+      for (int32_t e = 1; e < op.n; e++) top = max_of(top, x[e]);
+      each(op.n, x, x, score, [&](F v, F) { return exponential(v - set(top)); });
+      for (int32_t e = 0; e < op.n; e++) total += score[e];
+      for (int32_t e = 0; e < op.n; e++) score[e] /= total;
+    }
+    for (int32_t e = 0; e < op.n; e++) {
+      ranked[e] = score[e] + (correction ? correction[e] : 0.0f);
+      taken[e] = 0.0f;
+    }
+    if (op.heads > 1) best_groups(op, ranked, taken);
+    float* gates = at(s, op.out, r, op.out_col);
+    float total = 0.0f;
+    for (int32_t i = 0; i < op.k; i++) {
+      int32_t e = best_of(ranked, taken, op.n);
+      taken[e] = 1.0f;
+      s.picks[r * op.k + i] = e;
+      total += gates[i] = score[e];
+    }
+    for (int32_t i = 0; i < op.k; i++) gates[i] *= op.mode & RENORMALIZED ? op.a / total : op.a;
+  }
+}
+
+// By counting. One thread does it: the picks of a step are few.
+inline void sort(const Op& op, const Step& s, Share share) {
+  if (share.thread) return;
+  int32_t* bounds = bounds_of(op, s);
+  int32_t* sorted = sorted_of(op, s);
+  Rows rows = rows_of(op, s);
+  std::memset(bounds, 0, sizeof(int32_t) * (op.experts + 1));
+  auto each_pick = [&](auto f) {
+    for (int32_t r = 0; r < rows.count; r++)
+      for (int32_t i = 0; i < op.spread; i++) {
+        int32_t pick = rows[r] * op.spread + i;
+        f(pick, s.picks[pick]);
+      }
+  };
+  each_pick([&](int32_t, int32_t expert) { bounds[expert + 1]++; });
+  for (int32_t e = 0; e < op.experts; e++) bounds[e + 1] += bounds[e];
+  // Each expert's begin moves to its end while its picks are put down, and back by one expert.
+  each_pick([&](int32_t pick, int32_t expert) { sorted[bounds[expert]++] = pick; });
+  for (int32_t e = op.experts; e > 0; e--) bounds[e] = bounds[e - 1];
+  bounds[0] = 0;
+}
+
+inline void mix(const Op& op, const Step& s, Share share) {
+  stretches(op, s, share, [&](int32_t row, int32_t from, int32_t upto) {
+    const float* gates = at(s, op.in2, row, op.in2_col);
+    float* out = at(s, op.out, row, op.out_col + from);
+    for (int32_t i = 0; i < op.spread; i++) {
+      const float* x = at(s, op.in, int64_t(row) * op.spread + i, op.in_col + from);
+      F gate = set(gates[i]);
+      if (i || op.add)
+        each(upto - from, x, out, out, [&](F a, F b) { return fma(a, gate, b); });
+      else
+        each(upto - from, x, x, out, [&](F a, F) { return a * gate; });
+    }
+  });
+}
+
 inline void run(const Op& op, const Step& s, Share share, float* scratch) {
   switch (op.kind) {
     case EMBED: return embed(op, s, share);
@@ -832,6 +987,10 @@ inline void run(const Op& op, const Step& s, Share share, float* scratch) {
     case ATTEND: return attend(op, s, share, scratch);
     case GATE: return gate(op, s, share);
     case GATHER: return gather(op, s, share);
+    case COPY: return copy(op, s, share);
+    case PICK: return pick(op, s, share, scratch);
+    case SORT: return sort(op, s, share);
+    case MIX: return mix(op, s, share);
     default: return elementwise(op, s, share);
   }
 }

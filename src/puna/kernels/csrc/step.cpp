@@ -163,33 +163,43 @@ void puna_run(void* pool, const puna::Op* ops, int32_t count, const puna::Step* 
   if (count > 0) static_cast<puna::Pool*>(pool)->run(ops, count, step);
 }
 
-// Codes [n, k] of 8 bits, with 128 added, into blocks of 16 rows; see kernels.h.
-void puna_pack(const int8_t* codes, int64_t n, int64_t k, uint8_t* out) {
-  for (int64_t block = 0; block < (n + 15) / 16; block++)
-    for (int64_t column = 0; column < k; column += 4)
-      for (int64_t row = block * 16; row < block * 16 + 16; row++, out += 4) {
+// Codes [n, k] of 8 bits, with 128 added, into blocks of 16 rows; see kernels.h. Only blocks from
+// `first` to `last`, so that several threads can share the work.
+void puna_pack(const int8_t* codes, int64_t n, int64_t k, int64_t first, int64_t last, uint8_t* out) {
+  int64_t fours = (k + 3) / 4;
+  for (int64_t block = first; block < last; block++) {
+    uint8_t* place = out + block * fours * 64;
+    for (int64_t four = 0; four < fours; four++)
+      for (int64_t row = block * 16; row < block * 16 + 16; row++, place += 4) {
         uint32_t word = 0;
-        size_t some = size_t(k - column < 4 ? k - column : 4);
-        if (row < n) std::memcpy(&word, codes + row * k + column, some);
+        const int8_t* from = codes + row * k + four * 4;
+        if (row < n && four * 4 + 4 <= k)
+          std::memcpy(&word, from, 4);
+        else if (row < n)
+          std::memcpy(&word, from, size_t(k - four * 4));
         word ^= 0x80808080u;  // to add 128 to a byte is to turn its highest bit
-        std::memcpy(out, &word, 4);
+        std::memcpy(place, &word, 4);
       }
+  }
 }
 
 // The same for codes of 4 bits of which each byte [n, k / 2] holds two neighbors, the first in its
 // low half; k is a multiple of 8.
-void puna_pack_pairs(const uint8_t* pairs, int64_t n, int64_t k, uint8_t* out) {
+void puna_pack_pairs(const uint8_t* pairs, int64_t n, int64_t k, int64_t first, int64_t last,
+                     uint8_t* out) {
   auto spread = [](uint32_t two) {  // a byte for each of four codes
     return (two & 15) | (two & 0xf0) << 4 | (two & 0xf00) << 8 | (two & 0xf000) << 12;
   };
-  for (int64_t block = 0; block < (n + 15) / 16; block++)
+  for (int64_t block = first; block < last; block++) {
+    uint8_t* place = out + block * (k / 8) * 64;
     for (int64_t step = 0; step < k / 8; step++)
-      for (int64_t row = block * 16; row < block * 16 + 16; row++, out += 4) {
+      for (int64_t row = block * 16; row < block * 16 + 16; row++, place += 4) {
         uint32_t word = 0;
         if (row < n) std::memcpy(&word, pairs + row * k / 2 + step * 4, 4);
         word = spread(word) | spread(word >> 16) << 4;
-        std::memcpy(out, &word, 4);
+        std::memcpy(place, &word, 4);
       }
+  }
 }
 
 void puna_unpack(const uint8_t* in, int64_t n, int64_t k, int32_t zero, int32_t per, int8_t* codes) {
