@@ -203,12 +203,11 @@ def prefix(lab: Lab) -> list[Entry]:
 
     def puna(format: str, number: int) -> Reading:
         found, ids = bodies(number)
-        key = ("serve", format)
-        path = str(lab.folder)
+        path = lab.opened(format)
         server: Server = lab.pool.get(
-            key, lambda: serve_puna(path, format, SEQUENCES, room, lab.work, lab.threads)
+            ("serve", path), lambda: serve_puna(path, SEQUENCES, room, lab.work, lab.threads)
         )
-        ask = {"model": lab.folder.name, "max_tokens": 1, "temperature": 0}
+        ask = {"model": path.name, "max_tokens": 1, "temperature": 0}
         seconds = server.ask_all(
             "/v1/chat/completions", [{**ask, "messages": talk} for talk in found]
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.engine_models import Model, gguf, made
+from bench.engine_models import Model, gguf, made, packed
 from bench.engine_peers import Job, Llama, MissingError, Pool, Worker
 from puna.errors import PunaError
 from puna.families import read_config
@@ -75,6 +75,20 @@ class Lab:
         except PunaError as error:
             raise MissingError(f"no {kind} file: {error}") from error
 
+    def opened(self, format: str) -> Path:
+        """Return what Puna opens: its own folder, one packed from it, or a GGUF file.
+
+        Raises:
+            MissingError: it could not be written.
+        """
+        if format in ("q8_0", "q4_0"):
+            return self.file(format.upper())
+        try:
+            packs = format in ("int8", "int4", "nf4")
+            return packed(self.folder, self.work, format) if packs else self.folder
+        except PunaError as error:
+            raise MissingError(f"no {format} folder: {error}") from error
+
     def pairs(self, *wanted: str) -> list[tuple[str, str]]:
         """Return tool and format of each line, in the order of the table."""
         found: list[tuple[str, str]] = []
@@ -87,8 +101,10 @@ class Lab:
 
     def job(self, tool: str, format: str, context: int, batch: int = 1) -> Job:
         """Return what a worker is to open."""
-        as_file = tool == "openvino" or format in ("q8_0", "q4_0")
-        path = self.file(format.upper()) if as_file else self.folder
+        if tool == "openvino":
+            path = self.file(format)
+        else:
+            path = self.opened(format) if tool == "puna" else self.folder
         return Job(tool, format, str(path), min(context, self.model.context), batch)
 
     def start(self, job: Job) -> Worker:

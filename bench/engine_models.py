@@ -202,6 +202,16 @@ def gguf(folder: Path, work: Path, kind: str) -> Path:
     return path
 
 
+def packed(folder: Path, work: Path, format: str) -> Path:
+    """Return the folder that `puna quantize` makes of another, now or on an earlier run."""
+    from puna.jobs import quantize_model
+
+    out = work / f"{folder.name}.{format}"
+    if not (out / "README.md").is_file():  # which is written last
+        quantize_model(folder, out, format, ignore_keys=("memory", "seal"))
+    return out
+
+
 # In words the tokenizer of cria knows, so that a thousand tokens are a thousand words or so.
 _WORDS = (
     *("the", "a", "llama", "fox", "stone", "hut", "morning", "sun", "river", "grass", "wind"),

@@ -323,14 +323,11 @@ class Server:
         self.process.wait()
 
 
-def serve_puna(
-    model: str, format: str, sequences: int, context: int, work: Path, threads: int
-) -> Server:
-    """Return `puna serve` with a model in a format."""
-    quant = ["--quant", format] if format in ("int8", "int4", "nf4") else []
+def serve_puna(model: Path, sequences: int, context: int, work: Path, threads: int) -> Server:
+    """Return `puna serve` with a model."""
     words = ["--port", 0, "--api-key", _KEY, "--json", "--context", context, "--batch", sequences]
     server = Server(
-        [sys.executable, "-m", "puna", "serve", model, *words, *quant], work, threads, "puna-serve"
+        [sys.executable, "-m", "puna", "serve", model, *words], work, threads, "puna-serve"
     )
     server.wait_json()
     return server

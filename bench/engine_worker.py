@@ -64,10 +64,7 @@ class Puna:
 
         torch.set_num_threads(words["threads"])
         self.imported = time.perf_counter()
-        quant = {"quant": words["format"]} if words["format"] in ("int8", "int4", "nf4") else {}
-        self._model = puna.load(
-            words["model"], context=words["context"], batch=words["batch"], **quant
-        )
+        self._model = puna.load(words["model"], context=words["context"], batch=words["batch"])
         self._engine = self._model.engine
         self._count = 0
 
