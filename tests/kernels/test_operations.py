@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from puna.engine import columns
 from puna.engine.emit import At, Emitter, Map, Picks
+from puna.engine.storage import keep, take
 from puna.kernels import (
     DUE,
     PICKED,
@@ -392,14 +394,16 @@ def rules(draw_from: Any) -> dict[str, Any]:
     rules(), st.integers(1, 4), st.sampled_from([1, 2, 3, 71]), st.integers(1, 40),
     st.integers(1, 40),
     st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), min_size=1, max_size=3),
-    st.sampled_from(list(KINDS)), level, st.integers(1, 3),
+    st.sampled_from([*KINDS, torch.int8]), level, st.integers(1, 3),
 )  # fmt: skip
 def test_attention_over_pages(
     rule: dict[str, Any], kv: int, per: int, dim: int, value: int, chunks: list[tuple[int, int]],
     dtype: torch.dtype, level: str, threads: int,
 ) -> None:  # fmt: skip
     heads, slots = kv * per, 16 * PAGE
-    keys, values = (torch.zeros(slots, kv, width, dtype=dtype) for width in (dim, value))
+    keys, values = (
+        torch.zeros(slots, kv, columns(width, dtype), dtype=dtype) for width in (dim, value)
+    )
     tables = [list(range(1 + 5 * n, 6 + 5 * n))[::-1] for n in range(len(chunks))]
     total = sum(count for _, count in chunks)
     q = draw(20, total, heads * dim)
@@ -411,12 +415,12 @@ def test_attention_over_pages(
     slopes = alibi_slopes(heads)
     for number, (start, _) in enumerate(chunks):  # what came before
         for at in range(start):
-            slot = tables[number][at // PAGE] * PAGE + at % PAGE
-            keys[slot] = draw(100 + at, kv, dim).to(dtype)
-            values[slot] = draw(200 + at, kv, value).to(dtype)
+            slot = torch.tensor([tables[number][at // PAGE] * PAGE + at % PAGE])
+            keep(keys, slot, draw(100 + at, 1, kv, dim))
+            keep(values, slot, draw(200 + at, 1, kv, value))
     mode = 0 if rule["alibi"] is None else rule["alibi"].rounded + 2 * rule["alibi"].divided
     kept = {
-        "format": KINDS[dtype], "kv_heads": kv, "n": dim, "value": value,
+        "format": {**KINDS, torch.int8: Format.I8}[dtype], "kv_heads": kv, "n": dim, "value": value,
         "p0": keys.data_ptr(), "p1": values.data_ptr(),
     }  # fmt: skip
     lab = Lab([q, k, v, out], level, threads, (), positions, owner, (), tables)
@@ -433,12 +437,39 @@ def test_attention_over_pages(
     row = 0
     for (start, count), table in zip(chunks, tables, strict=True):
         places = [table[at // PAGE] * PAGE + at % PAGE for at in range(start + count)]
-        ks, vs = (store[places].float().transpose(0, 1)[None] for store in (keys, values))
+        ks, vs = (
+            take(store, torch.tensor(places), torch.float32).float().transpose(0, 1)[None]
+            for store in (keys, values)
+        )
         qs = q[row : row + count].view(count, heads, dim).transpose(0, 1)[None]
         at = torch.arange(start, start + count)[None]
         want = attend(qs, ks, vs, shape, at)[0].transpose(0, 1).reshape(count, -1)
         near(out[row : row + count], want, 1e-5)
         row += count
+
+
+@few
+@given(size, st.integers(1, 3), st.integers(1, 70), level)
+def test_keys_of_eight_bits_are_those_of_torch(rows: int, kv: int, dim: int, level: str) -> None:
+    """But for a code that lies between two numbers, and a scale's last bit."""
+    k, v = 3 * draw(50, rows, kv * dim), draw(51, rows, kv * dim)
+    k[0, 0], v[:, :dim] = float("nan"), 0.0
+    stores = [torch.zeros(6 * PAGE, kv, columns(dim, torch.int8), dtype=torch.int8) for _ in "ab"]
+    op = operation(
+        Kind.STORE, in_=0, in2=1, format=Format.I8, kv_heads=kv, n=dim, value=dim,
+        p0=stores[0].data_ptr(), p1=stores[1].data_ptr(),
+    )  # fmt: skip
+    lab = Lab([k, v], level, positions=range(rows), owner=[0] * rows, tables=[range(1, 6)])
+    lab.run(op)
+    for store, heads in zip(stores, (k, v), strict=True):
+        slots = torch.arange(PAGE, PAGE + rows)
+        want = torch.zeros_like(store)
+        keep(want, slots, heads.view(rows, kv, dim))
+        got, known = (take(one, slots, torch.float32) for one in (store, want))
+        assert torch.equal(got.isnan(), known.isnan())
+        rough = heads.view(rows, kv, dim).nan_to_num().abs().amax(-1, keepdim=True) / 100
+        assert ((got - known).nan_to_num().abs() <= rough).all()
+        near((got - heads.view(rows, kv, dim)).nan_to_num(), torch.zeros_like(got), 0.06)
 
 
 def test_one_program_after_another() -> None:

@@ -51,14 +51,22 @@ class Opening:
     "Tokens of the longest sequence. Without it: the model's context, or what of it fits in memory."
     batch: int | None = None
     "Sequences at once, more wait. Without it: as many as memory has room for, at most 64."
+    cache: Literal["auto", "int8"] = "auto"
+    "What keys and values are kept in: the model's dtype, or 8 bits, which takes half of 16."
+    deterministic: Annotated[bool, Parameter(negative=())] = False
+    "Answers do not depend, to the last bit, on what runs beside them; slower in torch."
+    speculation: bool = True
+    "Guess ahead where the text repeats itself; it changes no answer."
 
     def open(self, model: str) -> LanguageModel:
         """Open a model, with a bar where it takes long enough to be seen."""
-        from puna.generate import LanguageModel, Limits
+        from puna.generate import LanguageModel, Running
         from puna.loading import load_parts
         from puna.plan.check import serving
 
-        limits = Limits(self.context, self.batch)
+        running = Running(
+            self.context, self.batch, self.cache, self.deterministic, self.speculation
+        )
         with bars() as bar:
             parts = load_parts(
                 model,
@@ -71,12 +79,12 @@ class Opening:
                 on_pull=with_file(bar("pulling", "B")),
                 on_check=bar("checking", "B"),
                 template=self.template,
-                before=serving(self.context, self.batch),
+                before=serving(self.context, self.batch, cache=self.cache),
                 progress=bar("loading", "B"),
             )
         for remark in parts.notes:
             note(remark)
-        return LanguageModel(parts, limits)
+        return LanguageModel(parts, running)
 
 
 @Parameter(name="*")

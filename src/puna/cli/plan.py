@@ -32,6 +32,8 @@ class Purpose:
     "Tokens of a sequence, or of the longest example. Without it: the model's, in tuning 2048."
     batch: int = 1
     "Sequences at once, in serving."
+    cache: Literal["auto", "int8"] = "auto"
+    "What keys and values are kept in, in serving: the model's dtype, or 8 bits."
     method: Literal["lora", "full"] = "lora"
     "What is tuned: an adapter, or every weight."
     batch_tokens: int = 8192
@@ -52,7 +54,8 @@ class Purpose:
 
         longest = sketch.spec.context
         if self.use == "serve":
-            return Serve(longest if self.context is None else self.context, self.batch)
+            context = longest if self.context is None else self.context
+            return Serve(context, self.batch, cache=self.cache)
         context = min(longest, _TUNED_CONTEXT) if self.context is None else self.context
         return Tune(self.method, context, self.batch_tokens, self.rank, self.targets)
 

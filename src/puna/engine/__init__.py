@@ -11,6 +11,7 @@ from puna.engine.request import Completion, Constraint, Event, Request, Timing, 
 from puna.engine.runner import Runner, TorchRunner
 from puna.engine.sampling import Sampling
 from puna.engine.scheduler import PROMPTS_SHARE
+from puna.engine.storage import columns, value_bytes
 from puna.engine.thread import EngineThread
 
 __all__ = [
@@ -42,8 +43,10 @@ __all__ = [
     "Watch",
     "arrange",
     "buffers_of",
+    "columns",
     "groups_of",
     "lay_out",
     "tiles_serve",
+    "value_bytes",
     "windows_of",
 ]

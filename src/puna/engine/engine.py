@@ -17,6 +17,7 @@ from puna.engine.request import Completion, Event, Request
 from puna.engine.runner import Maker, Runner
 from puna.engine.scheduler import Scheduler
 from puna.engine.sequence import Sequence as Running
+from puna.engine.storage import value_bytes
 from puna.errors import ContextError, UsageError
 from puna.model import Decoder
 from puna.spec import ModelSpec, kv_bytes_per_token
@@ -38,6 +39,8 @@ class Engine:
         max_batch_tokens: tokens of one step; longer prompts are computed in chunks.
         cache_tokens: the most tokens whose keys and values are kept; by default 4 GiB worth,
             and never less than one full context.
+        cache_dtype: what they are kept in; by default the model's dtype. int8 rounds each head's
+            key and value to 8 bits.
         context: the longest sequence, where that is to be less than the model's context.
         speculation: how far to guess ahead where that pays; None never does.
         deterministic: what a request is answered does not depend, to the last bit, on what runs
@@ -59,6 +62,7 @@ class Engine:
         max_sequences: int = 64,
         max_batch_tokens: int = 2048,
         cache_tokens: int | None = None,
+        cache_dtype: torch.dtype | None = None,
         context: int | None = None,
         speculation: Speculation | None = USUAL,
         deterministic: bool = False,
@@ -72,11 +76,12 @@ class Engine:
         )
         self._spec = spec
         self._context = min(context or spec.context, spec.context)
-        size = kv_bytes_per_token(spec, bytes_per_value=model.dtype.itemsize)
+        kept = cache_dtype or model.dtype
+        size = kv_bytes_per_token(spec, **value_bytes(kept))
         tokens = cache_tokens or max(self._context, _CACHE_BYTES // size)
         self._room = min(self._context, -(-tokens // PAGE) * PAGE)
         limits = page_limits(spec, tokens, sequences=max_sequences, chunk=max_batch_tokens)
-        self._pool = PagePool(spec, limit=limits, dtype=model.dtype, device=model.device)
+        self._pool = PagePool(spec, limit=limits, dtype=kept, device=model.device)
         self._make_runner = partial(runner, model, spec, self._pool)
         self._runner = self._make_runner()
         self._alone = deterministic and not self._runner.invariant

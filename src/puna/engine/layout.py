@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from puna.engine.pages import PAGE, Chunk, first_page
+from puna.engine.storage import keep, take
 from puna.model import AttentionRule, Rows, attend
 
 # Below so many queries it does not pay to cut a piece for the sake of a window.
@@ -107,7 +108,7 @@ class Stores(Protocol):
 
     @property
     def keys(self) -> list[Tensor]:
-        """[slots, KV, D] of each layer."""
+        """[slots, KV, D] of each layer; see `puna.engine.storage`."""
 
     @property
     def values(self) -> list[Tensor]:
@@ -134,13 +135,13 @@ class Pages:
         """See `Context.attend`."""
         view = self._views[self._pool.group_of[layer]]
         keys, values = self._pool.keys[layer], self._pool.values[layer]
-        keys[view.places] = k
-        values[view.places] = v
+        keep(keys, view.places, k)
+        keep(values, view.places, v)
         outputs = []
         for group in view.groups:
             batch = group.positions.shape[0]
             ks, vs = (
-                store.index_select(0, group.slots).unflatten(0, (batch, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+                take(store, group.slots, q.dtype).unflatten(0, (batch, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
                 for store in (keys, values)
             )
             qs = q[group.tokens].unflatten(0, (batch, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from puna.adapter import LoraLinear
 from puna.engine.emit import FORMATS, At, Emitter, Map, Picks, Unknown
 from puna.engine.layout import Stores
-from puna.kernels import ALL, DUE, PICKED, Act, Kind, Picking, Program
+from puna.kernels import ALL, DUE, PICKED, Act, Format, Kind, Picking, Program
 from puna.model import (
     Attention,
     Decoder,
@@ -34,6 +34,7 @@ from puna.model import (
 from puna.spec import Alibi, ClampedSwish, Dense, Latent, LayerSpec, ModelSpec, MoE, Rope, Router
 from puna.spec import Attention as AttentionSpec
 
+_STORED = {**FORMATS, torch.int8: Format.I8}
 _ACTS = {"silu": Act.SILU, "gelu": Act.GELU, "gelu_tanh": Act.GELU_TANH, "relu": Act.RELU}
 
 
@@ -320,7 +321,7 @@ class _Walk:
     ) -> None:
         """Keep keys and values, then look at all that are kept."""
         kept = {
-            "format": FORMATS[store.keys.dtype],
+            "format": _STORED[store.keys.dtype],
             "kv_heads": mixer.kv_heads,
             "n": mixer.head_dim,
             "value": mixer.v_dim,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from puna.engine.allocator import Allocator
-from puna.engine.storage import reserve
+from puna.engine.storage import columns, reserve, scales
 from puna.spec import Alibi, Attention, ModelSpec
 
 PAGE = 16
@@ -47,10 +47,11 @@ class PagePool:
     Args:
         spec: of the model.
         limit: pages of every group, or of each.
-        dtype, device: of the storage.
+        dtype, device: of the storage; int8 rounds each head's key and value to 8 bits.
 
     Attributes:
-        keys: one tensor [slots, KV, D] per layer; slot = page · PAGE + place in the page.
+        keys: one tensor [slots, KV, D] per layer; slot = page · PAGE + place in the page. See
+            `puna.engine.storage` for 8 bits.
         values: the same of [slots, KV, E].
         windows: for each group, the tokens that a token sees, itself included; None for all.
         group_of: for each layer, its group.
@@ -74,8 +75,9 @@ class PagePool:
         self.values: list[Tensor] = []
         for mixer, group in zip(mixers, self.group_of, strict=True):
             slots = (limits[group] + 1) * PAGE
-            self.keys.append(reserve((slots, mixer.kv_heads, mixer.head_dim), dtype, device))
-            self.values.append(reserve((slots, mixer.kv_heads, mixer.v_dim), dtype, device))
+            for stores, width in ((self.keys, mixer.head_dim), (self.values, mixer.v_dim)):
+                shape = (slots, mixer.kv_heads, columns(width, dtype))
+                stores.append(reserve(shape, dtype, device))
 
     @property
     def bytes_held(self) -> int:
@@ -99,8 +101,9 @@ class PagePool:
         fine: Tensor | None = None
         for store in self._stores(group):
             chosen = torch.tensor(pages, device=store.device)
-            rows = store.view(-1, PAGE * store[0].numel()).index_select(0, chosen)
-            good = rows.isfinite().all(1)
+            rows = store.unflatten(0, (-1, PAGE)).index_select(0, chosen)  # type: ignore[no-untyped-call]
+            told = scales(rows) if store.dtype is torch.int8 else rows
+            good = told.isfinite().flatten(1).all(1)
             fine = good if fine is None else fine & good
         assert fine is not None
         return fine.tolist()

@@ -2,6 +2,6 @@
 
 from puna.generate.model import LanguageModel
 from puna.generate.opening import load
-from puna.generate.options import Generation, Limits, Options, Score
+from puna.generate.options import Generation, Options, Running, Score
 
-__all__ = ["Generation", "LanguageModel", "Limits", "Options", "Score", "load"]
+__all__ = ["Generation", "LanguageModel", "Options", "Running", "Score", "load"]

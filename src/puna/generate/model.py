@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from puna.adapter import merge
-from puna.engine import Engine, Request, Sampling
+from puna.engine import USUAL, Engine, Request, Sampling
 from puna.errors import TokenizerError, UsageError
 from puna.generate.constrain import Grammars
-from puna.generate.options import Generation, Limits, Options, Score, options_of, seed_of
+from puna.generate.options import Generation, Options, Running, Score, options_of, seed_of
 from puna.generate.prompts import Message, Prompt, Prompts, whole
 from puna.generate.running import Runs
 from puna.generate.score import score_pairs
@@ -53,9 +53,9 @@ class LanguageModel:
     True
     """
 
-    def __init__(self, parts: Parts, limits: Limits | None = None) -> None:
+    def __init__(self, parts: Parts, running: Running | None = None) -> None:
         self._parts = parts
-        self._limits = limits or Limits()
+        self._running = running or Running()
         self._slot = parts.adapter
         self._numbers = count(1)
         self._prompts = Prompts(parts)
@@ -84,14 +84,15 @@ class LanguageModel:
     @cached_property
     def engine(self) -> Engine:
         """The engine that generates, made on first use; its cache is what memory has room for."""
-        model, limits = self._parts.model, self._limits
-        sequences = limits.batch or _SEQUENCES
+        model, how = self._parts.model, self._running
+        sequences = how.batch or _SEQUENCES
         tokens = cache_limit(
             self.spec,
             dtype=model.dtype,
             device=str(model.device),
-            context=limits.context,
-            batch=limits.batch,
+            cache=how.cache,
+            context=how.context,
+            batch=how.batch,
             sequences=sequences,
             packing=self._parts.packing,
         )
@@ -100,7 +101,10 @@ class LanguageModel:
             self.spec,
             max_sequences=sequences,
             cache_tokens=tokens,
-            context=limits.context,
+            cache_dtype=torch.int8 if how.cache == "int8" else None,
+            context=how.context,
+            speculation=USUAL if how.speculation else None,
+            deterministic=how.deterministic,
         )
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
@@ -168,6 +172,7 @@ class LanguageModel:
             logprobs=options.logprobs,
             top_logprobs=options.likeliest(),
             constraint=None if form is None else self._grammars.constraint(form),
+            priority=options.priority,
         )
         return request, watch
 

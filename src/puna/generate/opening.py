@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from puna.generate.model import LanguageModel
-from puna.generate.options import Limits
+from puna.generate.options import Running
 from puna.loading import DType, Quant, load_parts
+from puna.plan import Cache
 from puna.plan.check import serving
 
 
@@ -23,6 +24,9 @@ def load(
     template: str | Path | None = None,
     context: int | None = None,
     batch: int | None = None,
+    cache: Cache = "auto",
+    deterministic: bool = False,
+    speculation: bool = True,
 ) -> LanguageModel:
     """Open a model: a built-in name, a folder, a GGUF file, or one that was pulled from a hub.
 
@@ -44,6 +48,10 @@ def load(
         context: the longest sequence to make room for, in tokens; by default the model's context,
             or what of it fits in memory.
         batch: sequences to make room for at once; more wait.
+        cache: `int8` keeps keys and values in 8 bits, which takes half the memory of 16.
+        deterministic: whether an answer must not depend, to the last bit, on what else runs; see
+            `puna.engine.Engine`.
+        speculation: whether to guess ahead where that pays, which changes no answer.
 
     Raises:
         FitError: it would not fit in memory; no weight was read.
@@ -54,7 +62,7 @@ def load(
     >>> lm.chat([{"role": "user", "content": "What is a baby llama called?"}], max_tokens=24).finish
     'stop'
     """
-    limits = Limits(context, batch)
+    running = Running(context, batch, cache, deterministic, speculation)
     parts = load_parts(
         model,
         adapter=adapter,
@@ -64,6 +72,6 @@ def load(
         ignore_keys=ignore_keys,
         pull=pull,
         template=template,
-        before=serving(context, batch),
+        before=serving(context, batch, cache=cache),
     )
-    return LanguageModel(parts, limits)
+    return LanguageModel(parts, running)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from puna.engine import Sampling
 from puna.errors import UsageError
 from puna.generate.grammar import Grammar, grammar_of
+from puna.plan import Cache, check_cache
 
 # More of them say nothing, and each costs a line of every answer.
 _MOST_LOGPROBS = 100
@@ -42,16 +43,25 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How much an engine takes on: the longest sequence in tokens, and sequences at once.
+class Running:
+    """How an engine runs.
 
-    What is None follows from the model and from the memory that is free.
+    Args:
+        context: the longest sequence in tokens; None follows from the model and the free memory.
+        batch: sequences at once; None follows from the free memory.
+        cache: what keys and values are kept in: `auto`, the model's dtype, or `int8`.
+        deterministic: see `puna.engine.Engine`.
+        speculation: whether to guess ahead where that pays, which changes no answer.
     """
 
     context: int | None = None
     batch: int | None = None
+    cache: Cache = "auto"
+    deterministic: bool = False
+    speculation: bool = True
 
     def __post_init__(self) -> None:
+        check_cache(self.cache)
         for name, size in (("context", self.context), ("batch", self.batch)):
             if size is not None and (type(size) is not int or size < 1):
                 raise UsageError(f"{name} must be a whole number above 0, not {size!r:.40}")
@@ -77,6 +87,7 @@ class Options:
         choice: texts of which the answer is one.
         grammar: what the answer is a sentence of, in Lark's notation. At most one of the four
             may be given; they need llguidance (`pip install 'puna[structured]'`).
+        priority: a whole number; higher is computed first.
     """
 
     max_tokens: int = 256
@@ -97,6 +108,7 @@ class Options:
     regex: str | None = None
     choice: Sequence[str] | None = None
     grammar: str | None = None
+    priority: int = 0
 
     def sampling(self) -> Sampling:
         """Return the part that the sampler reads.

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from puna.plan.record import Device, Line, Option, Plan, Serve, Sketch, Tune, Use
+from puna.plan.record import (
+    Cache,
+    Device,
+    Line,
+    Option,
+    Plan,
+    Serve,
+    Sketch,
+    Tune,
+    Use,
+    check_cache,
+)
 
-__all__ = ["Device", "Line", "Option", "Plan", "Serve", "Sketch", "Tune", "Use", "make_plan"]
+__all__ = [
+    "Cache",
+    "Device",
+    "Line",
+    "Option",
+    "Plan",
+    "Serve",
+    "Sketch",
+    "Tune",
+    "Use",
+    "check_cache",
+    "make_plan",
+]
 
 
 def make_plan(

@@ -20,10 +20,17 @@ _WIDE = 4  # bytes of float32
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept in memory: bytes of a value, and whether products are computed in float32."""
+    """What is kept in memory.
+
+    Args:
+        size: bytes of a value.
+        widened: whether products are computed in float32.
+        rounded: whether keys and values are kept in 8 bits.
+    """
 
     size: int
     widened: bool = False
+    rounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,8 @@ def _read(mixer: Attention, step: Step) -> int:
 def _gathered(mixer: Attention, step: Step, kept: Kept) -> int:
     """Return what one layer's keys and values take once they are laid out for its heads."""
     each = mixer.kv_heads * (mixer.head_dim + mixer.v_dim)
-    return _read(mixer, step) * each * kept.size
+    # Codes are read, and multiplied by their scales in float32.
+    return _read(mixer, step) * each * (kept.size + (1 + _WIDE if kept.rounded else 0))
 
 
 def _masks(mixer: Attention, step: Step) -> int:

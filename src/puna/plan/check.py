@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from puna.engine import value_bytes
 from puna.errors import FitError
 from puna.formats import Packing, repacked_bits
 from puna.loading import Known
@@ -17,12 +18,12 @@ from puna.model import is_fast
 from puna.plan.allocator import map_blocks
 from puna.plan.bound import Kept, Step, due_of, largest_step, step_bound
 from puna.plan.calibrated import kernel_bytes, runtime_bytes
-from puna.plan.costs import cache_tokens, weight_bytes
+from puna.plan.costs import cache_bytes, cache_dtype, weight_bytes
 from puna.plan.estimate import DTYPES
 from puna.plan.make import make_plan
 from puna.plan.memory import available_memory
 from puna.plan.packed import Packs, largest_working, packs_of
-from puna.plan.record import Device, Plan, Serve, Sketch, Tune, Use
+from puna.plan.record import Cache, Device, Plan, Serve, Sketch, Tune, Use
 from puna.plan.sketch import sketch_of
 from puna.spec import ModelSpec, kv_bytes_per_token
 
@@ -63,18 +64,23 @@ def check_fits(known: Known, use: Callable[[ModelSpec], Use], *, free: int | Non
 
 
 def serving(
-    context: int | None = None, batch: int | None = None, *, free: int | None = None
+    context: int | None = None,
+    batch: int | None = None,
+    *,
+    cache: Cache = "auto",
+    free: int | None = None,
 ) -> Callable[[Known], None]:
     """Return the check of a model that is to answer, for `puna.loading.load_parts`.
 
     Args:
         context: the longest sequence that must fit; without it a conversation of `ROOM` tokens.
         batch: sequences at once that must fit; without it one.
+        cache: what keys and values are kept in.
         free: as for `check_fits`.
     """
 
     def use(spec: ModelSpec) -> Serve:
-        return Serve(min(context or ROOM, spec.context), batch or 1)
+        return Serve(min(context or ROOM, spec.context), batch or 1, cache=cache)
 
     return lambda known: check_fits(known, use, free=free)
 
@@ -89,6 +95,7 @@ def cache_limit(
     *,
     dtype: torch.dtype,
     device: str,
+    cache: Cache = "auto",
     context: int | None = None,
     batch: int | None = None,
     sequences: int = 64,
@@ -103,6 +110,7 @@ def cache_limit(
 
     Args:
         spec, dtype, device: of the model.
+        cache: what keys and values are kept in.
         context, batch: the longest sequence and the sequences at once, where they are stated.
         sequences, chunk: the most sequences, and new tokens, of a step.
         packing: of its weights.
@@ -111,7 +119,8 @@ def cache_limit(
     longest = min(context or spec.context, spec.context)
     if context is not None and batch is not None:
         return batch * longest
-    each = kv_bytes_per_token(spec, bytes_per_value=dtype.itemsize)
+    stored = cache_dtype(Serve(1, cache=cache), dtype)
+    each = kv_bytes_per_token(spec, **value_bytes(stored))
     most = max(longest * (batch or 1), _CACHE_BYTES // each)
     room = memory_of(device) if free is None else free
     packs = None
@@ -120,7 +129,7 @@ def cache_limit(
         packs = Packs(packing.format) if bits is None else Packs(None, bits)
         room -= largest_working(spec, chunk + sequences)
     room -= _fixed(spec, Serve(1), dtype, device, packs)
-    kept = Kept(dtype.itemsize, not is_fast(dtype))
+    kept = Kept(dtype.itemsize, not is_fast(dtype), cache == "int8")
     low, high = min(ROOM, longest), most
     while low < high:  # the largest that fits
         tokens = (low + high + 1) // 2
@@ -156,10 +165,9 @@ def _bound(sketch: Sketch, use: Serve, known: Known) -> int:
     packs = packs_of(replace(sketch, packing=known.packing), dtype)
     step = largest_step(use)
     working = 0 if packs is None else largest_working(spec, step.rows)
-    kept = Kept(dtype.itemsize, not is_fast(dtype))
-    cache = cache_tokens(use) * kv_bytes_per_token(spec, bytes_per_value=dtype.itemsize)
+    kept = Kept(dtype.itemsize, not is_fast(dtype), use.cache == "int8")
     fixed = _fixed(spec, use, dtype, known.device, packs)
-    return fixed + cache + step_bound(spec, step, kept) + working
+    return fixed + cache_bytes(spec, use, dtype) + step_bound(spec, step, kept) + working
 
 
 def _fixed(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from puna.engine import PAGE
+from puna.engine import PAGE, value_bytes
 from puna.plan.bound import largest_step
 from puna.plan.calibrated import kernel_bytes, loading_bytes, runtime_bytes
 from puna.plan.compiled import compiled_bytes, runs_compiled
@@ -16,7 +16,7 @@ from puna.plan.record import Serve, Sketch, Tune, Use
 from puna.plan.serving import step_bytes
 from puna.plan.stand_in import alike
 from puna.plan.tuning import Need, tuning_needs
-from puna.spec import LayerSpec, ModelSpec, MoE, count_parameters
+from puna.spec import LayerSpec, ModelSpec, MoE, count_parameters, kv_bytes_per_token
 
 Bytes = Counter[str]
 
@@ -62,18 +62,25 @@ def table_bytes(spec: ModelSpec, dtype: torch.dtype, packs: Packs | None) -> int
     return size if packs is None else size - saved_by_ends(spec, dtype, packs)[0]
 
 
-def cache_tokens(use: Serve) -> int:
-    """Return the tokens that the pages of a use have room for."""
-    return (use.batch * -(-use.context // PAGE) + 1) * PAGE
+def cache_dtype(use: Serve, dtype: torch.dtype) -> torch.dtype:
+    """Return what keys and values are kept in, of a model in `dtype`."""
+    return torch.int8 if use.cache == "int8" else dtype
+
+
+def cache_bytes(spec: ModelSpec, use: Serve, dtype: torch.dtype) -> int:
+    """Return what the pages of a use take."""
+    tokens = (use.batch * -(-use.context // PAGE) + 1) * PAGE
+    return tokens * kv_bytes_per_token(spec, **value_bytes(cache_dtype(use, dtype)))
 
 
 def _serve(
     spec: ModelSpec, use: Serve, dtype: torch.dtype, packs: Packs | None, kind: str
 ) -> Costs:
-    tokens = cache_tokens(use)
     ends, weights = _weights(spec, dtype, packs)
     layers = tuple(
-        Counter({"weights": size, "KV cache": tokens * _cached_values(layer) * dtype.itemsize})
+        Counter(
+            {"weights": size, "KV cache": cache_bytes(replace(spec, layers=(layer,)), use, dtype)}
+        )
         for layer, size in zip(spec.layers, weights, strict=True)
     )
     if kind == "cpu" and runs_compiled(dtype, packs):
@@ -110,11 +117,6 @@ def _learned(need: Need, use: Tune, size: int) -> Bytes:
     if use.method == "lora":
         found["adapter"] = need.learning * size
     return found
-
-
-def _cached_values(layer: LayerSpec) -> int:
-    mixer = layer.mixer
-    return mixer.kv_heads * (mixer.head_dim + mixer.v_dim)
 
 
 def _ends(ends: tuple[int, int]) -> tuple[Bytes, Bytes]:

@@ -95,7 +95,8 @@ def _serving(use: Serve, kept: Kept) -> tuple[_Ladders, _Ladders]:
         (f"steps of {n:,} tokens instead of {use.chunk:,}", replace(use, chunk=n), kept)
         for n in _halves(use.chunk, _SMALL_CHUNK)
     )
-    return [batch, context, chunk], []
+    rounded = [("keys and values in 8 bits (--cache int8)", replace(use, cache="int8"), kept)]
+    return [batch, iter(rounded if use.cache == "auto" else []), context, chunk], []
 
 
 def _tuning(use: Tune, kept: Kept) -> tuple[_Ladders, _Ladders]:
@@ -132,7 +133,7 @@ def _together(use: Use, kept: Kept) -> Iterator[_Change]:
     words = ", bfloat16" if kept[0] == "float32" else ""
     for context in (use.context, *_halves(use.context, _SHORTEST)):
         if isinstance(use, Serve):
-            small: Use = Serve(context, 1, min(use.chunk, _SMALL_CHUNK))
+            small: Use = Serve(context, 1, min(use.chunk, _SMALL_CHUNK), use.cache)
             yield f"1 sequence of {context:,} tokens, small steps{words}", small, half
         else:
             rank = min(use.rank, _LOW_RANK)

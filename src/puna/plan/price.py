@@ -176,7 +176,9 @@ def _serving(
     each = forward_flops(spec, prompt / 2)
     chunk = max(1.0, min(use.chunk, prompt * use.batch))
     read = tokens.read / chunk * _step(plan, chunk * each / (flops * plan.machines))
-    moved = step_bytes(spec, use.batch, held, width, packed=_packed(plan.sketch.packing))
+    packed = _packed(plan.sketch.packing)
+    cached = 1 if use.cache == "int8" else width
+    moved = step_bytes(spec, use.batch, held, width, packed=packed, cached=cached)
     step = _step(
         plan,
         max(
@@ -228,12 +230,19 @@ def forward_flops(spec: ModelSpec, context: float) -> float:
 
 
 def step_bytes(
-    spec: ModelSpec, batch: int, context: float, width: int, *, packed: float | None = None
+    spec: ModelSpec,
+    batch: int,
+    context: float,
+    width: int,
+    *,
+    packed: float | None = None,
+    cached: int | None = None,
 ) -> float:
     """Return the bytes that one step reads for `batch` sequences that hold `context` tokens each.
 
-    A value takes `width` bytes, one of a weight `packed` bytes where weights are packed. Of a
-    mixture's experts those are read that some token picks, if each is as likely as another.
+    A value takes `width` bytes, one of a weight `packed` bytes where weights are packed, one of
+    the cache `cached` where that is kept otherwise. Of a mixture's experts those are read that some
+    token picks, if each is as likely as another.
     """
     layers = tuple(replace(layer, ffn=_picked(layer.ffn, batch)) for layer in spec.layers)
     weights = _multiplied(replace(spec, layers=layers))
@@ -241,7 +250,7 @@ def step_bytes(
         mixer.kv_heads * (mixer.head_dim + mixer.v_dim) * min(context, mixer.window or context)
         for mixer in (layer.mixer for layer in spec.layers)
     )
-    return (width if packed is None else packed) * weights + width * batch * cache
+    return (width if packed is None else packed) * weights + (cached or width) * batch * cache
 
 
 def _packed(packing: Packing | None) -> float | None:

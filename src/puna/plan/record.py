@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from puna.errors import UsageError
 from puna.formats import Packing
@@ -35,15 +35,33 @@ class Sketch:
     packing: Packing | None = None
 
 
+Cache = Literal["auto", "int8"]
+
+
+def check_cache(cache: str) -> None:
+    """See that a cache is of a kind that there is.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if cache not in get_args(Cache):
+        raise UsageError(f"unknown cache {cache!r:.40}", remedy="choose auto or int8")
+
+
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Serve `batch` sequences at once of `context` tokens each; a step takes up to `chunk`."""
+    """Serve `batch` sequences at once of `context` tokens each; a step takes up to `chunk`.
+
+    `cache` is what keys and values are kept in: `auto`, the model's dtype, or `int8`.
+    """
 
     context: int
     batch: int = 1
     chunk: int = 2048
+    cache: Cache = "auto"
 
     def __post_init__(self) -> None:
+        check_cache(self.cache)
         _positive(context=self.context, batch=self.batch, chunk=self.chunk)
 
 

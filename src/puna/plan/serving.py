@@ -19,6 +19,7 @@ from puna.engine import (
     Pages,
     View,
     arrange,
+    columns,
     groups_of,
     windows_of,
 )
@@ -96,8 +97,10 @@ def _pool(spec: ModelSpec, use: Serve, model: Decoder) -> _Stores:
     slots = (use.batch * _pages(use) + 1) * PAGE
     mixers = [layer.mixer for layer in spec.layers]
 
+    kept = torch.int8 if use.cache == "int8" else model.dtype
+
     def store(heads: int, width: int) -> Tensor:
-        return torch.empty(slots, heads, width, dtype=model.dtype, device=model.device)
+        return torch.empty(slots, heads, columns(width, kept), dtype=kept, device=model.device)
 
     return _Stores(
         [store(m.kv_heads, m.head_dim) for m in mixers],

@@ -31,6 +31,7 @@ Stop = Annotated[
     | Annotated[list[StopText], Tag("<many>"), Field(max_length=4)],
     Discriminator(form),
 ]
+_PRIORITIES = {"priority": 1, "flex": -1}
 Share = Annotated[float, Field(gt=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -47,6 +48,7 @@ class Asking(Record):
 
     `temperature` is 1 where it is absent, as in OpenAI's API; 0 is greedy. `top_k`, `min_p`,
     `typical_p` and `repetition_penalty` are extras that other servers of open models have too.
+    A `service_tier` of `priority` is computed first where several wait, and `flex` last.
     Parameters in the last block are accepted and have no effect.
     """
 
@@ -66,13 +68,13 @@ class Asking(Record):
     n: Annotated[int, Field(ge=1, le=8)] = 1
     stream: bool = False
     stream_options: StreamOptions | None = None
+    service_tier: Literal["auto", "default", "flex", "priority", "scale"] | None = None
 
     metadata: dict[str, str] | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
     safety_identifier: str | None = None
-    service_tier: str | None = None
     store: bool | None = None
     user: str | None = None
 
@@ -100,6 +102,7 @@ class Asking(Record):
             logit_bias={_id(id): bias for id, bias in self.logit_bias.items()},
             stop=(stops,) if isinstance(stops, str) else tuple(stops),
             seed=self.seed,
+            priority=_PRIORITIES.get(self.service_tier or "auto", 0),
         )
 
 

@@ -14,10 +14,19 @@ def count_parameters(spec: ModelSpec, *, active: bool = False) -> int:
     )
 
 
-def kv_bytes_per_token(spec: ModelSpec, *, bytes_per_value: int) -> int:
-    """Return the cache one token needs over all layers, in bytes, windows ignored."""
-    mixers = [layer.mixer for layer in spec.layers]
-    return sum(m.kv_heads * (m.head_dim + m.v_dim) * bytes_per_value for m in mixers)
+def kv_bytes_per_token(spec: ModelSpec, *, bytes_per_value: int, per_head: int = 0) -> int:
+    """Return the cache one token needs over all layers, in bytes, windows ignored.
+
+    Args:
+        spec: of the model.
+        bytes_per_value: what a number takes.
+        per_head: what a head's key, or its value, takes beside its numbers.
+    """
+    return sum(
+        layer.mixer.kv_heads
+        * ((layer.mixer.head_dim + layer.mixer.v_dim) * bytes_per_value + 2 * per_head)
+        for layer in spec.layers
+    )
 
 
 def _ends(spec: ModelSpec) -> int:

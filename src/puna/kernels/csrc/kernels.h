@@ -627,7 +627,12 @@ inline void normalize(const Op& op, const float* x, float* out) {
   float spread = sum(squares);
   for (; i < n; i++) spread += (x[i] - mean) * (x[i] - mean);
   float scale = 1.0f / std::sqrt(spread / float(n) + op.a), more = op.mode == RMS_ONE_PLUS ? 1.0f : 0.0f;
-  for (i = 0; i < n; i++) {
+  for (i = 0; i + LANES <= n; i += LANES) {
+    F v = (load(x + i) - set(mean)) * set(scale);
+    if (gain) v = v * (load(gain + i) + set(more));
+    store(out + i, bias ? v + load(bias + i) : v);
+  }
+  for (; i < n; i++) {
     float v = (x[i] - mean) * scale;
     if (gain) v *= gain[i] + more;
     out[i] = bias ? v + bias[i] : v;
@@ -667,6 +672,9 @@ inline void rotate(const Op& op, const Step& s, Share share) {
   }
 }
 
+// Keys and values of 8 bits: n codes of each head, and the bytes of their scale.
+inline int32_t head_bytes(int32_t n) { return n + int32_t(sizeof(float)); }
+
 inline void put(int32_t format, const float* x, int32_t n, void* store_at, int64_t place) {
   if (format == F32) {
     std::memcpy(static_cast<float*>(store_at) + place, x, sizeof(float) * n);
@@ -688,14 +696,38 @@ inline void get(int32_t format, const void* store_at, int64_t place, int32_t n, 
   for (; i < n; i++) out[i] = format == BF16 ? from_bf16(half[i]) : from_half(half[i]);
 }
 
+// The heads of a token, n columns each, into its slot.
+inline void put_heads(const Op& op, const float* x, int32_t n, const void* store_at, int64_t slot) {
+  void* into = const_cast<void*>(store_at);
+  if (op.format != I8) return put(op.format, x, op.kv_heads * n, into, slot * op.kv_heads * n);
+  for (int32_t head = 0; head < op.kv_heads; head++) {
+    int8_t* codes = static_cast<int8_t*>(into) + (slot * op.kv_heads + head) * head_bytes(n);
+    float scale;
+    int32_t total;
+    to_codes(x + head * n, n, codes, &scale, &total);
+    std::memcpy(codes + n, &scale, sizeof scale);
+  }
+}
+
+inline void get_head(const Op& op, int32_t n, const void* store_at, int64_t slot, int32_t head,
+                     float* out) {
+  int64_t place = slot * op.kv_heads + head;
+  if (op.format != I8) return get(op.format, store_at, place * n, n, out);
+  const int8_t* codes = static_cast<const int8_t*>(store_at) + place * head_bytes(n);
+  float scale;
+  std::memcpy(&scale, codes + n, sizeof scale);
+  int32_t i = 0;
+  for (; i + LANES <= n; i += LANES) store(out + i, load_i8(codes + i) * set(scale));
+  for (; i < n; i++) out[i] = float(codes[i]) * scale;
+}
+
 // in: the keys of each token, in2: its values.
 inline void keep(const Op& op, const Step& s, Share share) {
-  int32_t keys = op.kv_heads * op.n, values = op.kv_heads * op.value;
   for (int32_t r = begin(share, s.tokens); r < end(share, s.tokens); r++) {
     const int32_t* pages = s.pages[op.table * s.sequences + s.owner[r]];
     int64_t slot = int64_t(pages[s.positions[r] / PAGE]) * PAGE + s.positions[r] % PAGE;
-    put(op.format, at(s, op.in, r, op.in_col), keys, const_cast<void*>(op.p0), slot * keys);
-    put(op.format, at(s, op.in2, r, op.in2_col), values, const_cast<void*>(op.p1), slot * values);
+    put_heads(op, at(s, op.in, r, op.in_col), op.n, op.p0, slot);
+    put_heads(op, at(s, op.in2, r, op.in2_col), op.value, op.p1, slot);
   }
 }
 
@@ -709,14 +741,18 @@ struct Queries {
   int32_t count() const { return rows * heads; }
 };
 
+// What a task works in.
 struct Scores {
-  float* keys;      // [PAGE, n]
-  float* values;    // [PAGE, value]
-  float* out;       // [count, value]
-  float top[QUERIES];    // the largest score yet, of each query
-  float total[QUERIES];  // of e^(score - top)
+  int32_t wide;            // columns of a key, filled up to whole vectors
+  float* keys;             // [wide, PAGE], a key in each column
+  float* values;           // [PAGE, value]
+  float* queries;          // [count, n]
+  float* out;              // [count, value]
+  float top[QUERIES];      // the largest score yet, of each query
+  float total[QUERIES];    // of e^(score - top)
 };
 
+// The bias of a key by its position, and the bound of a score.
 inline float biased(const Op& op, int32_t head, int32_t position, float score) {
   if (op.b > 0.0f) score = op.b * std::tanh(score / op.b);
   if (!op.p2) return score;
@@ -725,72 +761,156 @@ inline float biased(const Op& op, int32_t head, int32_t position, float score) {
   return score + (op.mode & 2 ? bias * op.a : bias);
 }
 
-inline float product(const float* a, const float* b, int32_t n) {
-  F acc = set(0.0f);
-  int32_t i = 0;
-  for (; i + LANES <= n; i += LANES) acc = fma(load(a + i), load(b + i), acc);
-  float total = sum(acc);
-  for (; i < n; i++) total += a[i] * b[i];
-  return total;
+// Keys first … last - 1 of a page, as far as a query sees them.
+struct Seen {
+  int32_t first, last;
+  bool none() const { return first >= last; }
+};
+
+// 1 in the lanes that are seen, 0 in the others.
+inline F seen_lanes(Seen seen) {
+  alignas(64) static const float from[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                             1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  F begun = load(from + LANES - seen.first), ended = load(from + LANES - seen.last);
+  return begun - ended;
 }
 
-// One query over the keys first … last - 1 of a page (Milakov & Gimelshein 2018).
-inline void one_page(const Op& op, const float* q, int32_t head, int32_t position, int32_t first,
-                     int32_t last, Scores& sc, int32_t index) {
-  float weight[PAGE];
-  float top = sc.top[index];
-  for (int32_t j = first; j < last; j++) {
-    weight[j] = biased(op, head, position + j, product(q, sc.keys + j * op.n, op.n) * op.a);
-    top = max_of(top, weight[j]);
+// One page's keys, turned so that each has a lane, and its values.
+inline void open_page(const Op& op, const int32_t page, int32_t filled, int32_t kv, Scores& sc,
+                      float* row) {
+  float* keys[PAGE];
+  for (int32_t j = 0; j < PAGE; j++) keys[j] = row + j * sc.wide;
+  for (int32_t j = 0; j < filled; j++) {
+    int64_t slot = int64_t(page) * PAGE + j;
+    get_head(op, op.n, op.p0, slot, kv, keys[j]);
+    get_head(op, op.value, op.p1, slot, kv, sc.values + j * op.value);
   }
-  for (int32_t j = 0; j < PAGE; j++)
-    if (j < first || j >= last) weight[j] = top;
-  store(weight, exponential(load(weight) - set(top)));
-  float total = 0.0f;
-  for (int32_t j = first; j < last; j++) total += weight[j];
-  float* out = sc.out + index * op.value;
+  for (int32_t i = 0; i < sc.wide; i += LANES) {
+    F block[LANES];
+    for (int32_t j = 0; j < PAGE; j++) block[j] = load(keys[j] + i);
+    transpose(block);
+    for (int32_t d = 0; d < LANES; d++) store(sc.keys + (i + d) * PAGE, block[d]);
+  }
+}
+
+// The products of M queries with the keys of a page, each key in its lane.
+template <int M>
+inline void products(const Op& op, const Scores& sc, int32_t index, F* score) {
+  const float* q = sc.queries + index * op.n;
+#pragma GCC unroll 8
+  for (int m = 0; m < M; m++) score[m] = set(0.0f);
+  for (int32_t d = 0; d < op.n; d++) {
+    F key = load(sc.keys + d * PAGE);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) score[m] = fma(set(q[m * op.n + d]), key, score[m]);
+  }
+}
+
+// out += the values of a page by their weights, of M queries, N vectors of each.
+template <int M, int N>
+inline void add_values(const Op& op, const float (*weight)[PAGE], const float* values, float* out) {
+  F acc[M][N];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) acc[m][i] = load(out + m * op.value + i * LANES);
+  for (int32_t j = 0; j < PAGE; j++) {
+    F value[N];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) value[i] = load(values + j * op.value + i * LANES);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; m++) {
+      F by = set(weight[m][j]);
+#pragma GCC unroll 8
+      for (int i = 0; i < N; i++) acc[m][i] = fma(by, value[i], acc[m][i]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) store(out + m * op.value + i * LANES, acc[m][i]);
+}
+
+// The weights of a query's keys in a page, relative to its largest score yet; what was added up
+// before shrinks where that grows (Milakov & Gimelshein 2018).
+inline void weigh(const Op& op, int32_t head, int32_t position, Seen seen, F score, Scores& sc,
+                  int32_t index, float* weight) {
+  score = score * set(op.a);
+  if (op.p2 || op.b > 0.0f) {
+    store(weight, score);
+    for (int32_t j = seen.first; j < seen.last; j++)
+      weight[j] = biased(op, head, position + j, weight[j]);
+    score = load(weight);
+  }
+  F lanes = seen_lanes(seen);
+  float top = max_of(sc.top[index], most(fma(score, lanes, (set(1.0f) - lanes) * set(-3e38f))));
   if (top > sc.top[index]) {
     float shrink[LANES];
     store(shrink, exponential(set(sc.top[index] - top)));
+    float* out = sc.out + index * op.value;
     sc.total[index] *= shrink[0];
     for (int32_t i = 0; i < op.value; i++) out[i] *= shrink[0];
     sc.top[index] = top;
   }
-  sc.total[index] += total;
+  F found = exponential(score - set(top)) * lanes;
+  store(weight, found);
+  sc.total[index] += sum(found);
+}
+
+// M queries over a page.
+template <int M>
+inline void some_queries(const Op& op, const Queries& q, int32_t position, const Seen* seen,
+                         Scores& sc, int32_t index) {
+  constexpr int N = 4;
+  F score[M];
+  float weight[M][PAGE];
+  products<M>(op, sc, index, score);
+  for (int m = 0; m < M; m++)
+    if (seen[m].none())
+      store(weight[m], set(0.0f));
+    else
+      weigh(op, q.head + (index + m) % q.heads, position, seen[m], score[m], sc, index + m, weight[m]);
+  float* out = sc.out + index * op.value;
   int32_t i = 0;
-  for (; i + LANES <= op.value; i += LANES) {
-    F acc = load(out + i);
-    for (int32_t j = first; j < last; j++) acc = fma(set(weight[j]), load(sc.values + j * op.value + i), acc);
-    store(out + i, acc);
-  }
+  for (; i + N * LANES <= op.value; i += N * LANES) add_values<M, N>(op, weight, sc.values + i, out + i);
+  for (; i + LANES <= op.value; i += LANES) add_values<M, 1>(op, weight, sc.values + i, out + i);
   for (; i < op.value; i++)
-    for (int32_t j = first; j < last; j++) out[i] += weight[j] * sc.values[j * op.value + i];
+    for (int m = 0; m < M; m++)
+      for (int32_t j = 0; j < PAGE; j++) out[m * op.value + i] += weight[m][j] * sc.values[j * op.value + i];
 }
 
 inline void attend_queries(const Op& op, const Step& s, const Queries& q, float* scratch) {
   Scores sc;
-  sc.keys = scratch;
-  sc.values = sc.keys + PAGE * op.n;
-  sc.out = sc.values + PAGE * op.value;
-  for (int32_t i = 0; i < q.count(); i++) sc.top[i] = -std::numeric_limits<float>::infinity(), sc.total[i] = 0.0f;
+  sc.wide = (op.n + LANES - 1) / LANES * LANES;
+  float* rows = scratch;  // a page's keys as they come
+  sc.keys = rows + PAGE * sc.wide;
+  sc.values = sc.keys + PAGE * sc.wide;
+  sc.queries = sc.values + PAGE * op.value;
+  sc.out = sc.queries + q.count() * op.n;
+  // What is not filled is multiplied all the same, by a weight of zero.
+  std::memset(rows, 0, sizeof(float) * PAGE * sc.wide);
+  std::memset(sc.values, 0, sizeof(float) * PAGE * op.value);
   std::memset(sc.out, 0, sizeof(float) * q.count() * op.value);
+  for (int32_t i = 0; i < q.count(); i++) {
+    int32_t row = q.row + i / q.heads, head = q.head + i % q.heads;
+    std::memcpy(sc.queries + i * op.n, at(s, op.in, row, op.in_col + head * op.n), sizeof(float) * op.n);
+    sc.top[i] = -std::numeric_limits<float>::infinity(), sc.total[i] = 0.0f;
+  }
   const int32_t* pages = s.pages[op.table * s.sequences + s.owner[q.row]];
   int32_t begin = s.positions[q.row], end = s.positions[q.row + q.rows - 1];
   int32_t from = op.window ? max_of(0, begin - op.window + 1) / PAGE : 0;
   for (int32_t page = from; page <= end / PAGE; page++) {
-    int32_t position = page * PAGE, filled = min_of(PAGE, end + 1 - position);
-    for (int32_t j = 0; j < filled; j++) {
-      int64_t slot = int64_t(pages[page]) * PAGE + j;
-      get(op.format, op.p0, (slot * op.kv_heads + q.kv) * op.n, op.n, sc.keys + j * op.n);
-      get(op.format, op.p1, (slot * op.kv_heads + q.kv) * op.value, op.value, sc.values + j * op.value);
-    }
+    int32_t position = page * PAGE;
+    open_page(op, pages[page], min_of(PAGE, end + 1 - position), q.kv, sc, rows);
+    Seen seen[QUERIES];
     for (int32_t i = 0; i < q.count(); i++) {
-      int32_t row = q.row + i / q.heads, head = q.head + i % q.heads, at_position = s.positions[row];
+      int32_t at_position = s.positions[q.row + i / q.heads];
       int32_t first = op.window ? max_of(0, at_position - op.window + 1 - position) : 0;
-      int32_t last = min_of(PAGE, at_position + 1 - position);
-      if (first < last)
-        one_page(op, at(s, op.in, row, op.in_col + head * op.n), head, position, first, last, sc, i);
+      seen[i] = {min_of(PAGE, first), max_of(0, min_of(PAGE, at_position + 1 - position))};
     }
+    int32_t i = 0;
+    for (; i + TALL <= q.count(); i += TALL) some_queries<TALL>(op, q, position, seen + i, sc, i);
+    for (; i < q.count(); i++) some_queries<1>(op, q, position, seen + i, sc, i);
   }
   for (int32_t i = 0; i < q.count(); i++) {
     int32_t row = q.row + i / q.heads, head = q.head + i % q.heads;

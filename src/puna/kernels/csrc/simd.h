@@ -23,6 +23,30 @@ inline F min(F a, F b) { return {_mm512_min_ps(b.v, a.v)}; }
 inline F nearest(F a) { return {_mm512_roundscale_ps(a.v, 8)}; }
 inline float sum(F a) { return _mm512_reduce_add_ps(a.v); }
 inline float most(F a) { return _mm512_reduce_max_ps(a.v); }
+// Sixteen vectors as the columns of what they were the rows of.
+inline void transpose(F* x) {
+  __m512 two[16], four[16];
+  for (int i = 0; i < 16; i += 2) {
+    two[i] = _mm512_unpacklo_ps(x[i].v, x[i + 1].v);
+    two[i + 1] = _mm512_unpackhi_ps(x[i].v, x[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4)
+    for (int j = 0; j < 2; j++) {
+      __m512d a = _mm512_castps_pd(two[i + j]), b = _mm512_castps_pd(two[i + j + 2]);
+      four[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      four[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  for (int i = 0; i < 4; i++) {
+    __m512 a = _mm512_shuffle_f32x4(four[i], four[i + 4], 0x88);
+    __m512 b = _mm512_shuffle_f32x4(four[i], four[i + 4], 0xdd);
+    __m512 c = _mm512_shuffle_f32x4(four[i + 8], four[i + 12], 0x88);
+    __m512 d = _mm512_shuffle_f32x4(four[i + 8], four[i + 12], 0xdd);
+    x[i].v = _mm512_shuffle_f32x4(a, c, 0x88);
+    x[i + 8].v = _mm512_shuffle_f32x4(a, c, 0xdd);
+    x[i + 4].v = _mm512_shuffle_f32x4(b, d, 0x88);
+    x[i + 12].v = _mm512_shuffle_f32x4(b, d, 0xdd);
+  }
+}
 inline F power(F n) {  // 2ⁿ of whole numbers
   return {_mm512_castsi512_ps(
       _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
@@ -33,6 +57,9 @@ inline F load_bf16(const uint16_t* p) {
 }
 inline F load_f16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))};
+}
+inline F load_i8(const int8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
 }
 inline void store_f16(uint16_t* p, F x) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(x.v, 8));
@@ -95,6 +122,31 @@ inline float most(F x) {
   t = _mm_max_ps(t, _mm_movehl_ps(t, t));
   return _mm_cvtss_f32(_mm_max_ss(t, _mm_movehdup_ps(t)));
 }
+inline void transpose_half(__m256* x) {
+  __m256 two[8], four[8];
+  for (int i = 0; i < 8; i += 2) {
+    two[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+    two[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int j = 0; j < 2; j++) {
+      four[i + 2 * j] = _mm256_shuffle_ps(two[i + j], two[i + j + 2], 0x44);
+      four[i + 2 * j + 1] = _mm256_shuffle_ps(two[i + j], two[i + j + 2], 0xee);
+    }
+  for (int i = 0; i < 4; i++) {
+    x[i] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
+    x[i + 4] = _mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
+  }
+}
+inline void transpose(F* x) {
+  __m256 part[4][8];  // the quarters: rows of the upper half left and right, then of the lower
+  for (int i = 0; i < 8; i++) {
+    part[0][i] = x[i].a, part[1][i] = x[i].b;
+    part[2][i] = x[i + 8].a, part[3][i] = x[i + 8].b;
+  }
+  for (auto& one : part) transpose_half(one);
+  for (int i = 0; i < 8; i++) x[i] = {part[0][i], part[2][i]}, x[i + 8] = {part[1][i], part[3][i]};
+}
 inline __m256 power_half(__m256 n) {
   __m256i e = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(e, 23));
@@ -109,6 +161,11 @@ inline F load_bf16(const uint16_t* p) {
 inline F load_f16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)),
           _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+inline F load_i8(const int8_t* p) {
+  __m128i bytes = _mm_loadu_si128((const __m128i*)p);
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
 }
 inline void store_f16(uint16_t* p, F x) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(x.a, 8));
@@ -206,6 +263,14 @@ inline float most(F a) {
   EACH if (a.v[i] > r) r = a.v[i];
   return r;
 }
+inline void transpose(F* x) {
+  for (int i = 0; i < LANES; i++)
+    for (int j = 0; j < i; j++) {
+      float kept = x[i].v[j];
+      x[i].v[j] = x[j].v[i];
+      x[j].v[i] = kept;
+    }
+}
 inline float bits(uint32_t x) {
   float r;
   std::memcpy(&r, &x, 4);
@@ -224,6 +289,11 @@ inline F load_bf16(const uint16_t* p) {
 inline F load_f16(const uint16_t* p) {
   F r;
   EACH r.v[i] = from_half(p[i]);
+  return r;
+}
+inline F load_i8(const int8_t* p) {
+  F r;
+  EACH r.v[i] = float(p[i]);
   return r;
 }
 inline void store_f16(uint16_t* p, F x) { EACH p[i] = to_half(x.v[i]); }
