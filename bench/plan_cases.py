@@ -11,7 +11,11 @@ from puna.plan import Serve, Tune
 from puna.spec import count_parameters
 
 _SHAPES: dict[str, dict[str, Any]] = {
-    "llama": {"intermediate_size": 5632, "num_key_value_heads": 8},
+    "llama": {
+        "intermediate_size": 5632,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 32768,
+    },
     "mistral": {"intermediate_size": 5632, "num_key_value_heads": 4, "sliding_window": 1024},
     "mixtral": {
         "hidden_size": 1024,
@@ -144,6 +148,8 @@ OTHERS = {
     "llama, GGUF Q8_0": Case("llama", _LONG, form="q8_0"),
     "llama, GGUF F16": Case("llama", _MANY, form="f16"),
     "llama, 1 GB, 8192 tokens": Case("llama", Serve(8192, 1), gigabytes=1.05),
+    "llama, 32,768 tokens": Case("llama", Serve(32768, 1), gigabytes=0.2),
+    "qwen3, keys and values in 8 bits": Case("qwen3", Serve(4096, 8, cache="int8")),
     "llama, rank 64 of q and v": Case("llama", Tune("lora", 512, 1024, 64, ("q_proj", "v_proj"))),
 }
 

@@ -76,7 +76,7 @@ def test_what_fits_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["fits"] is True
     assert facts["place"] == "disk"
     assert facts["options"] == facts["devices"] == []
-    assert facts["use"] == {"context": 512, "batch": 1, "chunk": 2048}
+    assert facts["use"] == {"context": 512, "batch": 1, "chunk": 2048, "cache": "auto"}
     assert facts["cost"] is None
     text = shown(capsys, "cria", "--device", "16GB")
     assert "fits: it needs" in text

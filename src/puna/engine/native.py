@@ -21,6 +21,8 @@ from puna.spec import DynamicScaling, LongRopeScaling, ModelSpec
 # Tokens that pass through the layers together: their buffers stay small, and weights that are read
 # again for the next ones cost little beside so many products.
 STEP_ROWS = 256
+# Positions whose angles are kept. A step at a later one takes so long that they can be computed.
+_KEPT_ANGLES = 4096
 # From so many tokens on, tiles are filled well enough.
 _FEW = 16
 
@@ -254,7 +256,7 @@ class _Memory:
 
 
 class _Angles:
-    """Cosines and sines of a rope, kept for all positions where they do not depend on more."""
+    """Cosines and sines of a rope, kept for some positions where they do not depend on more."""
 
     def __init__(self, table: RotaryTable) -> None:
         self._table = table
@@ -269,8 +271,10 @@ class _Angles:
             spans = torch.tensor([p.chunk.span for p in pieces for _ in range(p.count)])
             return *self._make(torch.tensor(positions), spans), range(len(positions))
         need = max(positions) + 1
+        if need > _KEPT_ANGLES:
+            return *self._make(torch.tensor(positions), 0), range(len(positions))
         if need > len(self._kept[0]):
-            self._kept = self._make(torch.arange(2 * need), 0)
+            self._kept = self._make(torch.arange(min(2 * need, _KEPT_ANGLES)), 0)
         return *self._kept, positions
 
     def _make(self, positions: Tensor, spans: Tensor | int) -> tuple[Tensor, Tensor]:

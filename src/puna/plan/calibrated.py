@@ -17,8 +17,9 @@ _CONTEXT = 600 << 20
 # backward.
 _FORWARD, _BACKWARD = 32 << 20, 112 << 20
 # Experts get another number of rows in each step, and each number is a product of its own shape,
-# whose kernel is kept: up to 1,024 of about 176 KiB.
-_RAGGED = 1024 * (176 << 10)
+# whose kernel is kept: up to 1,024, of about 176 KiB in tuning and 270 KiB for the few rows of
+# serving.
+_RAGGED_TUNED, _RAGGED_SERVED = 1024 * (176 << 10), 1024 * (270 << 10)
 
 
 def runtime_bytes(kind: str) -> int:
@@ -28,10 +29,13 @@ def runtime_bytes(kind: str) -> int:
 
 def kernel_bytes(spec: ModelSpec, use: Use, dtype: torch.dtype, kind: str) -> int:
     """Return what the libraries hold that do the arithmetic of a use, in bytes."""
-    held = _BACKWARD if isinstance(use, Tune) else _FORWARD
+    tuned = isinstance(use, Tune)
+    held = _BACKWARD if tuned else _FORWARD
     mixture = any(isinstance(layer.ffn, MoE) for layer in spec.layers)
     compiled = mixture and kind == "cpu" and dtype is not torch.float32
-    return held + (_RAGGED if compiled else 0)
+    if not compiled:
+        return held
+    return held + (_RAGGED_TUNED if tuned else _RAGGED_SERVED)
 
 
 def loading_bytes(sketch: Sketch, dtype: torch.dtype, kind: str) -> int:
