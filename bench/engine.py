@@ -6,9 +6,9 @@
     python -m bench.engine --model small --repeats 1 --cases prefill,decode --json
 
 Every tool runs in a process of its own on the same random weights (bench/engine_models.py), which
-are made under `--work` and kept there, beside engine.json: the figures so far. Repeats take turns:
-A B C, C B A, A B C. A tool that cannot be measured has the reason in its line. Leave the machine
-alone while it runs.
+are made under `--work` and kept there, beside engine.json: the figures so far, from which `--keep`
+takes the cases that are not run now. Repeats take turns: A B C, C B A, A B C. A tool that cannot be
+measured has the reason in its line. Leave the machine alone while it runs.
 """
 
 from __future__ import annotations
@@ -138,6 +138,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path(".bench"), help="kept between runs")
     parser.add_argument("--llama", type=Path, help="of bench/build_llama.sh; WORK/llama")
     parser.add_argument("--openvino-python", help="has openvino-genai; WORK/openvino/bin/python")
+    parser.add_argument(
+        "--keep", action="store_true", help="with the other cases as WORK/engine.json has them"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the page")
     parser.add_argument("--markdown", type=Path, help="write the page here")
     return parser.parse_args()
@@ -170,6 +173,18 @@ def headings_of(cases: Sequence[str]) -> dict[str, Heading]:
     return found
 
 
+def kept(lab: Lab, cases: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Return the figures that an earlier run left of other cases than these, and lines on it."""
+    path = lab.work / "engine.json"
+    if not path.is_file():
+        return [], []
+    found = json.loads(path.read_text(encoding="utf-8"))
+    rows = [Row(**{**row, "values": tuple(row["values"])}) for row in found["rows"]]
+    rows = [row for row in rows if row.case in CASES and row.case not in cases]
+    titles = dict.fromkeys(CASES[row.case].title for row in rows)
+    return rows, [f"Kept from before: {', '.join(titles)}. {' '.join(found['about'])}"]
+
+
 def main() -> int:
     """Run the command line; 1 where a line said other ids than the weights do."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # closes what is open, as Ctrl-C does
@@ -179,11 +194,13 @@ def main() -> int:
     lab.work.mkdir(parents=True, exist_ok=True)
     command = f"python -m bench.engine {shlex.join(sys.argv[1:])}".strip()
     facts = about(lab, given.repeats, load)
-    rows: list[Row] = []
+    rows, before = kept(lab, cases) if given.keep else ([], [])
+    facts += before
     text = body = ""
-    for number, found in enumerate(run(lab, cases, given.repeats), 1):
+    for found in run(lab, cases, given.repeats):
         rows += found
-        text = page(headings_of(cases[:number]), rows, facts, command)
+        there = {row.case for row in rows}
+        text = page(headings_of([name for name in CASES if name in there]), rows, facts, command)
         body = json.dumps({"about": facts, "rows": [asdict(row) for row in rows]}, indent=2)
         # After each case, so that a run which is broken off has not been for nothing.
         (lab.work / "engine.json").write_text(body, encoding="utf-8")

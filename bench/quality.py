@@ -8,23 +8,27 @@ what is in its training text; weights are calibrated on a part of that. DIR is a
 
 `weights` rows: the weights are rounded, all else is float32, and Puna computes either side, so that
 formats are compared and not programs. `computed` rows: as Puna computes here, inputs rounded too.
+`cache`: the model is float32, its keys and values are kept in 8 bits, and the bits are theirs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from puna.engine import PAGE, Chunk, PagePool, columns
+from puna.engine.native import fastest
 from puna.formats import read_gguf
 from puna.jobs import Files, compare_models, quantize_model
 from puna.jobs.quality import read_sequences
@@ -48,7 +52,7 @@ class Row:
 
     program: str
     format: str
-    kind: Literal["weights", "computed"]
+    kind: Literal["weights", "computed", "cache"]
     bits: float
     tokens: int
     kl: float
@@ -100,9 +104,11 @@ def packed_bits(parts: Parts) -> float:
 
 def ours(whole: Parts, held_out: Path, fed: Path, room: Path) -> Iterator[Row]:
     """Measure Puna's formats."""
-    cases = [("int8", None), ("int4", None), ("int4", fed), ("nf4", None), ("nf4", fed)]
+    texts: tuple[Path | Literal["self"] | None, ...] = (None, "self", fed)
+    cases = [("int8", None), *((kind, text) for kind in ("int4", "nf4") for text in texts)]
     for kind, text in cases:
-        name = kind + (", calibrated" if text else "")
+        on = {None: "", "self": ", calibrated on itself", fed: ", calibrated"}[text]
+        name = kind + on
         folder = room / name
         quantize_model("cria", folder, kind, files=Files(calibrate=text), ignore_keys=(SEAL_KEY,))
         packed = load_parts(folder, dtype="float32", device="cpu")
@@ -111,6 +117,39 @@ def ours(whole: Parts, held_out: Path, fed: Path, room: Path) -> Iterator[Row]:
             yield measure(whole, parts, held_out, "Puna", name, kind=form, bits=bits)
     yield measure(whole, all_in_4_bits(), held_out, "Puna", "int4, table too", kind="weights",
                   bits=4.5)  # fmt: skip
+
+
+@torch.inference_mode()
+def cached(whole: Parts, held_out: Path) -> Row:
+    """Measure keys and values in 8 bits against float32 ones, over pages as the engine has them."""
+    sums = torch.zeros(4, dtype=torch.float64)
+    tokens = 0
+    for ids in read_sequences(held_out, whole):
+        first, second = (over_pages(whole, ids, dtype) for dtype in (torch.float32, torch.int8))
+        wanted = torch.tensor(ids[1:])[:, None]
+        sums += torch.stack(
+            [
+                (first.exp() * (first - second)).sum(),
+                (first.argmax(1) == second.argmax(1)).sum(),
+                -first.gather(1, wanted).sum(),
+                -second.gather(1, wanted).sum(),
+            ]
+        )
+        tokens += len(wanted)
+    kl, same, *losses = (sums / tokens).tolist()
+    width = whole.spec.layers[0].mixer.head_dim
+    bits = 8 * columns(width, torch.int8) / width
+    return Row("Puna", "int8", "cache", bits, tokens, kl, same, *map(math.exp, losses))
+
+
+def over_pages(whole: Parts, ids: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return log probabilities [T - 1, vocab] after all ids but the last."""
+    pages = -(-len(ids) // PAGE)
+    pool = PagePool(whole.spec, limit=pages, dtype=dtype, device=whole.model.device)
+    tables = tuple(range(1, pages + 1) for _ in pool.windows)
+    chunk = Chunk(tables, 0, len(ids) - 1, len(ids), None)
+    logits = fastest(whole.model, whole.spec, pool).run(ids[:-1], [chunk], range(len(ids) - 1))
+    return logits.double().log_softmax(-1)
 
 
 def all_in_4_bits() -> Parts:
@@ -151,7 +190,8 @@ def page(rows: list[Row]) -> str:
         f"{first.before:.2f}. cria has 2.9 M parameters, and small models lose more than large "
         "ones. `weights`: only these are rounded, the rest is float32. `computed`: as Puna "
         "computes on this machine, where inputs are rounded to 8 bits as well. Bits are those of "
-        "all weights, the table of tokens (18 % of cria) among them.", "",
+        "all weights, the table of tokens (18 % of cria) among them. `cache`: the model is float32 "
+        "and its keys and values are kept in 8 bits; the bits are theirs.", "",
         "| program | format | what is rounded | bits per weight | KL, nats | same top token | "
         "perplexity |",
         "|---|---|---|---|---|---|---|",
@@ -178,6 +218,7 @@ def main() -> None:
         rows = list(ours(whole, held_out, fed, room))
         if given.llama:
             rows += theirs(whole, held_out, given.llama, room)
+        rows.append(cached(whole, held_out))
     if given.write:
         given.write.write_text(page(rows), encoding="utf-8")
     if given.json:

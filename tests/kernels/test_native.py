@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,17 +14,19 @@ from puna.engine import Chunk, Engine, PagePool, Request, Runner, TorchRunner
 from puna.engine.lower import lower
 from puna.engine.native import ByRows, NativeRunner, fastest
 from puna.engine.runner import in_torch
-from puna.families import name_table, read_config
+from puna.families import gguf_names, name_table, read_config
 from puna.kernels import LEVELS, library, pool
 from puna.loading import load_parts
 from puna.model import Decoder, Mixture, PackedWeight, build, initialize
 from puna.model.native import Native
+from puna.package import GGUF_TYPES, describe_gguf
 from puna.plan.compiled import runs_compiled
 from puna.plan.packed import Packs
 from puna.quant import pack
 from puna.spec import ModelSpec
+from puna.weights import plan_gguf, save_gguf
 from tests.parity.forms import FORMS
-from tests.unit.tiny import tiny
+from tests.unit.tiny import save_tiny, tiny
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the kernels were not compiled")
 LEVELS_HERE = library().levels() if library() else LEVELS
@@ -188,7 +191,7 @@ def test_any_number_of_threads(threads: int) -> None:
     assert all(map(torch.equal, two, other))
 
 
-@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "nf4"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packed_weights_of_every_form(name: str, kind: str) -> None:
     """Against products in torch; an input may lie between two codes of 8 bits."""
@@ -200,7 +203,7 @@ def test_packed_weights_of_every_form(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS_HERE)
-@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "nf4"])
 def test_packed_weights_with_plainer_instructions(kind: str, level: str) -> None:
     """Sums of whole numbers are exact, so all levels agree up to the float operations."""
     spec, model = model_of("llama-grouped-tied")
@@ -217,12 +220,13 @@ def pack_model(model: Decoder, kind: str) -> None:
         linear.weight = PackedWeight(packed, torch.float32, Native())
 
 
-def test_rows_with_adapters_of_their_own() -> None:
-    spec, model = tiny()
+@pytest.mark.parametrize("name", ["llama-grouped-tied", "mixtral-8x2", "deepseek-v2-biases"])
+def test_rows_with_adapters_of_their_own(name: str) -> None:
+    spec, model = model_of(name)
     generator = torch.Generator().manual_seed(5)
     slots = [attach(model, name_table(spec), rank=3, alpha=6.0, seed=s) for s in range(2)]
-    for name, parameter in model.named_parameters():
-        if name.endswith(".b"):
+    for place, parameter in model.named_parameters():
+        if place.endswith(".b"):
             parameter.data = torch.randn(parameter.shape, generator=generator)
     model.requires_grad_(False)
     sequences = prompts(spec.vocab)
@@ -323,4 +327,32 @@ def test_the_plan_knows_which_packed_weights_are_compiled(kind: str) -> None:
     pool_of = PagePool(parts.spec, limit=4, dtype=parts.model.dtype, device=parts.model.device)
     runner = fastest(parts.model, parts.spec, pool_of)
     compiled = runs_compiled(parts.model.dtype, Packs(kind))
-    assert compiled == (not isinstance(runner, TorchRunner)) == (kind != "nf4")
+    assert compiled
+    assert not isinstance(runner, TorchRunner)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("form", ["int8", "int4", "nf4", "q8_0", "q5_0", "q4_1", "q4_0"])
+def test_what_users_open_is_compiled(tmp_path: Path, form: str, tied: bool) -> None:
+    """Packed at load and kept from GGUF, with a table of its own or one that is the head too."""
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "tie_word_embeddings": tied}
+    save_tiny(tmp_path, **sizes)
+    path, quant = tmp_path, form
+    if form.startswith("q"):
+        path, quant = tmp_path / "model.gguf", "keep"
+        parts = load_parts(tmp_path, device="cpu")
+        save_gguf_as(path, parts.model, parts.spec, form)
+    parts = load_parts(path, quant=quant, device="cpu")
+    assert any(isinstance(module, PackedWeight) for module in parts.model.modules())
+    engine = Engine(parts.model, parts.spec)
+    assert not isinstance(engine.runner, TorchRunner)
+    torch_engine = Engine(parts.model, parts.spec, runner=in_torch)
+    asked = Request("a", tuple(range(3, 40)), 1, logprobs=True)
+    (one,), (other,) = engine.run([asked]), torch_engine.run([asked])
+    assert one.logprobs == pytest.approx(other.logprobs, abs=0.2)
+
+
+def save_gguf_as(path: Path, model: Decoder, spec: ModelSpec, form: str) -> None:
+    plan = plan_gguf(model, gguf_names(spec), GGUF_TYPES[form][0])
+    metadata = describe_gguf(spec, {name: planned.shape for name, planned in plan.items()})
+    save_gguf(path, model, plan, metadata)

@@ -12,6 +12,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from puna.generate import Generation, LanguageModel
+from puna.serve.fields import take_asking
 from tests.serve.conftest import KEY, MODEL, Room
 
 ASK = [{"role": "user", "content": "What is a baby llama called?"}]
@@ -201,6 +202,19 @@ def test_what_asks_for_nothing_is_accepted(client: openai.OpenAI, want: Generati
         extra_body={"audio": None},
     )
     assert answer.choices[0].message.content == want.text
+
+
+@pytest.mark.parametrize(
+    ("tier", "priority"), [("priority", 1), ("flex", -1), ("default", 0), ("auto", 0), (None, 0)]
+)
+def test_a_tier_is_a_priority(tier: str | None, priority: int) -> None:
+    asked = take_asking({"model": MODEL, "service_tier": tier})
+    assert asked.options().priority == priority
+
+
+def test_an_unknown_tier_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="service_tier"):
+        ask(client, service_tier="gold")
 
 
 def near_the_end(lm: LanguageModel, room: int) -> list[dict[str, str]]:

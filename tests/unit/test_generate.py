@@ -12,7 +12,7 @@ import torch
 
 import puna
 from puna.errors import ContextError, SourceError, TemplateError, TokenizerError, UsageError
-from puna.generate import Generation, LanguageModel
+from puna.generate import Generation, LanguageModel, Options
 from tests.unit.tiny import save_tiny
 
 CHECKPOINTS = Path("data/checkpoints")
@@ -368,3 +368,22 @@ def test_ignore_keys(tmp_path: Path, cria: LanguageModel) -> None:
     with pytest.raises(puna.PunaError, match="flux_capacitor"):
         puna.load(tmp_path / "odd")
     assert puna.load(tmp_path / "odd", ignore_keys=["flux_capacitor"]).spec == cria.spec
+
+
+def test_how_the_engine_runs_changes_no_answer() -> None:
+    """Alone or in company, guessed or not: one greedy text, compiled and in torch."""
+    text = "The llama eats grass. The llama eats grass. The llama eats"
+    plain = puna.load("cria", device="cpu", dtype="float32", speculation=False)
+    want = plain.generate(text, max_tokens=30)
+    request, _ = plain.request(plain.encode(text), Options(max_tokens=30))
+    assert plain.engine.run([request])[0].usage.drafted_tokens == 0
+    for how in ({}, {"deterministic": True}, {"batch": 2, "context": 128}):
+        lm = puna.load("cria", device="cpu", dtype="float32", **how)  # type: ignore[arg-type]
+        assert lm.generate(text, max_tokens=30).ids == want.ids
+
+
+def test_a_priority_must_be_a_whole_number() -> None:
+    lm = puna.load("cria", device="cpu")
+    assert lm.generate("The", max_tokens=2, priority=3).ids
+    with pytest.raises(UsageError, match="priority must be a whole number"):
+        lm.generate("The", max_tokens=2, priority=1.5)

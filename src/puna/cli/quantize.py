@@ -20,7 +20,7 @@ def quantize_command(
     out_folder: Path,
     *,
     format: Literal["int8", "int4", "nf4"] = "int4",
-    calibrate: Path | None = None,
+    calibrate: str | None = None,
     text: Path | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     ignore_key: Annotated[tuple[str, ...], Parameter(negative=())] = (),
@@ -41,7 +41,8 @@ def quantize_command(
     format
         int8 (8 bits), int4 (4.5 bits) or nf4 (4.25 bits); table and head are in 8 bits always.
     calibrate
-        A text, or JSONL as for puna tune, that the weights are rounded for. Better, and slower.
+        A text, or JSONL as for puna tune, that the weights are rounded for; or self, for text that
+        the model itself says. Better, and slower.
     text
         Such a file to measure on, other than that; without it the golden prompts.
     dtype
@@ -55,13 +56,16 @@ def quantize_command(
     """
     from puna.jobs import Files, Watch, quantize_model
 
+    fed: Path | Literal["self"] | None = None
+    if calibrate is not None:
+        fed = "self" if calibrate == "self" else Path(calibrate)
     with bars() as bar:
         watch = Watch(bar("loading", "B"), bar("packing", "layers"), bar("measuring", "tokens"))
         done = quantize_model(
             model,
             out_folder,
             format,
-            files=Files(calibrate, text),
+            files=Files(fed, text),
             dtype=dtype,
             ignore_keys=ignore_key,
             pull=pull,

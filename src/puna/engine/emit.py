@@ -80,6 +80,8 @@ class Emitter:
         """Return the fields that name a table of rows."""
         if isinstance(table, PackedWeight):
             named = self.operands(table)
+            if named["format"] is Format.N4:
+                raise Unknown
             return {name: named[name] for name in ("format", "b", "group", "p0", "p2", "p3")}
         return {"format": FORMATS[table.dtype], "p0": self.address(table)}
 

@@ -6,19 +6,24 @@ layer makes up for what those err (Frantar et al. 2022). One layer's moments are
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from puna.engine import PAGE, Engine, Request, Sampling
 from puna.errors import WeightsError
+from puna.loading import Parts
 from puna.model import Decoder, Segments
 from puna.quant import pack, pack_fed
 from puna.weights import Packer, put
 
 # Tokens that run at once.
 _AT_ONCE = 2048
+# Texts of the model's own, and tokens of each.
+_TEXTS, _LENGTH = 64, 256
 
 
 @torch.inference_mode()
@@ -56,6 +61,28 @@ def calibrate(
     for name, kind in packer.kinds.items():
         if not name.startswith("layers."):
             _pack(model, name, kind, None, packer)
+
+
+def own_text(parts: Parts) -> list[Sequence[int]]:
+    """Return text that a model says, as ids, the same each time.
+
+    A sequence begins with a token drawn at random and goes on by the model's own distribution
+    (LLM-QAT, Liu et al. 2023), so no data is needed, and none of what proves the model is used.
+    """
+    spec, first = parts.spec, parts.text.specials.bos
+    drawn = random.Random(0)
+    begins = [drawn.randrange(spec.vocab) for _ in range(_TEXTS)]
+    length = min(_LENGTH, spec.context - 2)
+    ahead = () if first is None else (first,)
+    engine = Engine(
+        parts.model, spec, max_sequences=_TEXTS, cache_tokens=_TEXTS * (length + 2 + PAGE)
+    )
+    asked = [
+        Request(str(n), (*ahead, begin), length, sampling=Sampling(temperature=1.0), seed=n)
+        for n, begin in enumerate(begins)
+    ]
+    done = engine.run(asked)
+    return [(*one.prompt_ids, *said.token_ids) for one, said in zip(asked, done, strict=True)]
 
 
 def _batches(sequences: Sequence[Sequence[int]]) -> Iterator[list[Sequence[int]]]:

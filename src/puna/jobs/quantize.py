@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from puna.errors import UsageError
 from puna.formats import PACKINGS, Packing, write_atomic
-from puna.jobs.calibrate import calibrate
+from puna.jobs.calibrate import calibrate, own_text
 from puna.jobs.merge import copy_terms
 from puna.jobs.quality import Quality, compare_models, golden_sequences, read_sequences
 from puna.loading import DType, Parts, load_parts, packer_of
@@ -24,9 +25,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Text files: what to pack for, and what to measure on; None for neither, and for prompts."""
+    """Texts: what to pack for, and what to measure on; None for neither, and for prompts.
 
-    calibrate: Path | None = None
+    `calibrate` may be `self`: text that the model itself says.
+    """
+
+    calibrate: Path | Literal["self"] | None = None
     text: Path | None = None
 
 
@@ -122,14 +126,15 @@ def quantize_model(
     return Quantized(out, format, bits, before, after, quality, on, (*whole.notes, *drift))
 
 
-def _packed(whole: Parts, format: str, text: Path | None, watch: Watch) -> Parts:
+def _packed(whole: Parts, format: str, text: Path | Literal["self"] | None, watch: Watch) -> Parts:
     """Open the model once more, with its weights packed as they come, or for a text."""
     name = str(whole.model.dtype).removeprefix("torch.")
     how = {"dtype": name, "ignore_keys": whole.ignored, "progress": watch.load}
     check = holding(free=available_memory())
     if text is None:
         return load_parts(whole.source, quant=format, before=check, **how)  # type: ignore[arg-type]
-    sequences: Sequence[Sequence[int]] = read_sequences(text, whole)
+    sequences: Sequence[Sequence[int]]
+    sequences = own_text(whole) if text == "self" else read_sequences(text, whole)
     parts = load_parts(whole.source, before=check, **how)  # type: ignore[arg-type]
     packing = Packing(format, name)
     calibrate(parts.model, sequences, packer_of(parts.model, packing), progress=watch.layers)
@@ -144,11 +149,13 @@ def _weights(path: Path) -> int:
     return sum(file.stat().st_size for kind in kinds for file in path.glob(kind))
 
 
-def _card(whole: Parts, format: str, text: Path | None) -> str:
+def _card(whole: Parts, format: str, text: Path | Literal["self"] | None) -> str:
     source = whole.source
     stated = source.license or find_license(source.path, whole.config)
     known = f"license: {stated}\n" if stated and "\n" not in stated else ""
-    on = "" if text is None else f", calibrated on {text.name}"
+    on = ""
+    if text is not None:
+        on = f", calibrated on {'text of its own' if text == 'self' else text.name}"
     return (
         f"---\nbase_model: {source.name}\n{known}---\n\n# {source.name} in {format}\n\n"
         f"The weights of {source.name}, packed as {format} by Puna{on}. Puna opens this folder; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import weakref
 from collections.abc import Callable
 from ctypes import c_int32, c_int64, c_void_p
@@ -77,16 +78,27 @@ class Pool:
                 where="PUNA_KERNELS",
                 remedy=f"choose one of {', '.join(found.levels())}, or off",
             )
-        handle = found.pool_new(threads, LEVELS.index(level))
-        if not handle:
-            raise UsageError(f"no {threads} threads could be started for the kernels")
         self.level, self.threads = level, threads
-        self._handle, self._run = handle, found.run
-        weakref.finalize(self, found.pool_free, handle)
+        self._found = found
+        self._process, self._handle = os.getpid(), self._start()
 
     def run(self, program: Program, step: Step) -> None:
         """Run all operations of a program on the tokens of a step."""
-        self._run(self._handle, program.ops, len(program.ops), ctypes.byref(step))
+        if self._process != os.getpid():  # a fork has this object, but none of its threads
+            self._process, self._handle = os.getpid(), self._start()
+        self._found.run(self._handle, program.ops, len(program.ops), ctypes.byref(step))
+
+    def _start(self) -> int:
+        handle = self._found.pool_new(self.threads, LEVELS.index(self.level))
+        if not handle:
+            raise UsageError(f"no {self.threads} threads could be started for the kernels")
+        weakref.finalize(self, _free, self._found, handle, os.getpid())
+        return handle
+
+
+def _free(found: Library, handle: int, process: int) -> None:
+    if process == os.getpid():  # else its threads are in another process, and not to be waited for
+        found.pool_free(handle)
 
 
 @cache

@@ -40,6 +40,7 @@ class Format(IntEnum):
     I8 = 3
     G8 = 4
     G4 = 5
+    N4 = 6
 
 
 class Input(IntEnum):

@@ -26,7 +26,7 @@ from puna.kernels import (
     pool,
     unpack_codes,
 )
-from puna.quant import Grouped, Packed, RowWise, pair_nibbles, shape_of
+from puna.quant import LEVELS, NF4, Grouped, Packed, RowWise, pair_nibbles, shape_of
 
 _SIGNED = 128  # what makes a signed code of 8 bits an unsigned one
 _MIDDLE = 8  # the zero of 4 bits where there is no `low`
@@ -37,7 +37,7 @@ class NativeWeight:
     """A matrix [N, K] in blocks of 16 rows.
 
     Args:
-        format: of the codes.
+        format: of the codes; those of NF4 stand for bytes of a table in csrc/kernels.h.
         shape: N and K.
         zero: what is taken off each code.
         codes: uint8, as csrc/kernels.h lays them out.
@@ -65,7 +65,7 @@ class NativeWeight:
     @property
     def per_byte(self) -> int:
         """Codes in a byte."""
-        return 2 if self.format is Format.G4 else 1
+        return 2 if self.format in (Format.G4, Format.N4) else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ class Native:
 
     def takes(self, packed: Packed, dtype: torch.dtype) -> bool:
         """Tell whether there is compiled code, and weights of a kind that it knows."""
-        kind = isinstance(packed, RowWise | Grouped)
-        return kind and packed.codes.device.type == "cpu" and threads() is not None
+        return packed.codes.device.type == "cpu" and threads() is not None
 
     def prepare(self, packed: Packed) -> NativeWeight:
         """Return the blocks."""
@@ -87,7 +86,11 @@ class Native:
             scale = torch.zeros(padded(len(packed.scale)))
             scale[: len(packed.scale)] = packed.scale
             return NativeWeight(Format.I8, shape_of(packed), _SIGNED, codes, scale, None)
-        assert isinstance(packed, Grouped)
+        if isinstance(packed, NF4):
+            codes = _pack(packed.codes)
+            return NativeWeight(
+                Format.N4, shape_of(packed), _SIGNED, codes, _lanes(packed.absmax), None
+            )
         low = None if packed.low is None else _lanes(packed.low)
         if packed.bits == 8:
             codes = _pack(packed.codes)
@@ -104,7 +107,7 @@ class Native:
         codes = torch.empty(ready.shape, dtype=torch.int8)
         found = library()
         assert found is not None
-        zero = 0 if ready.format is Format.G4 else _SIGNED
+        zero = _SIGNED if ready.per_byte == 1 else 0
         unpack_codes(
             found, ready.codes.data_ptr(), ready.shape, zero, ready.per_byte, codes.data_ptr()
         )
@@ -114,7 +117,8 @@ class Native:
         low = None if ready.low is None else _rows(ready.low, rows)
         if ready.format is Format.G8:
             return Grouped(codes, scale, low)
-        return Grouped(pair_nibbles(codes.view(torch.uint8)), scale, low)
+        pairs = pair_nibbles(codes.view(torch.uint8))
+        return NF4(pairs, scale) if ready.format is Format.N4 else Grouped(pairs, scale, low)
 
     def product(self, x: Tensor, ready: NativeWeight, bias: Tensor | None) -> Tensor:
         """Return `x @ W.T + bias` for x rounded to 8 bits."""
@@ -126,9 +130,13 @@ class Native:
         """Return rows of ids out of the blocks."""
         steps = ready.codes.view(padded(ready.shape[0]) // 16, -1, 16, 4)
         lanes = steps[ids // 16, :, ids % 16]  # [R, K/4 or K/8, 4]
-        if ready.format is Format.G4:
+        if ready.per_byte == 2:
             lanes = torch.stack((lanes & 15, lanes >> 4), 2)
-        codes = lanes.flatten(1)[:, : ready.shape[1]].float() - ready.zero
+        codes = lanes.flatten(1)[:, : ready.shape[1]]
+        if ready.format is Format.N4:
+            codes = torch.tensor(LEVELS)[codes.long()]
+        else:
+            codes = codes.float() - ready.zero
         if ready.format is Format.I8:
             return codes * ready.scale[ids, None]
         grouped = codes.view(len(ids), -1, ready.group)

@@ -11,7 +11,6 @@ from puna.plan.packed import Packs
 from puna.plan.record import Serve
 from puna.spec import ModelSpec
 
-_UNKNOWN = ("nf4",)  # packed weights that the compiled code does not multiply by
 _WIDE = 4  # bytes of a float32
 
 
@@ -21,7 +20,7 @@ def runs_compiled(dtype: torch.dtype, packs: Packs | None) -> bool:
         return False
     if packs is None:
         return not tiles_serve(dtype)
-    return packs.format is not None and packs.format not in _UNKNOWN
+    return packs.format is not None
 
 
 def compiled_bytes(spec: ModelSpec, use: Serve) -> int:

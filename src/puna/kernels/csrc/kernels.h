@@ -280,12 +280,16 @@ struct Groups {
   const uint16_t* low;    // likewise what a code of 0 stands for, or null
 };
 
+// The code book of NF4 (Dettmers et al. 2023), 127 for 1, around 128.
+alignas(16) static const uint8_t NORMAL[16] = {1,   40,  61,  78,  92,  105, 116, 128,
+                                               138, 148, 159, 171, 184, 199, 220, 255};
+
 // A scale per group of columns: floats from group to group.
 template <int format, int MB, int NB>
 inline void group_tile(const int8_t* const* x, const uint8_t* w, const Groups& g, const Out& out,
                        const int32_t* rows, const int32_t* const* sums, const float* const* left,
                        int32_t n) {
-  constexpr int PER = format == G4 ? 8 : 4;  // columns in 64 bytes
+  constexpr int PER = format == G8 ? 4 : 8;  // columns in 64 bytes
   int64_t steps = g.size / PER, panel = int64_t(g.count) * steps * 64;
   int64_t block = n / 16;
   F total[MB][NB];
@@ -311,6 +315,9 @@ inline void group_tile(const int8_t* const* x, const uint8_t* w, const Groups& g
           if (format == G4) {
             acc[m][j] = dot_small(acc[m][j], low(c), four[0]);
             acc[m][j] = dot_small(acc[m][j], high(c), four[1]);
+          } else if (format == N4) {
+            acc[m][j] = dot(acc[m][j], entries(NORMAL, low(c)), four[0]);
+            acc[m][j] = dot(acc[m][j], entries(NORMAL, high(c)), four[1]);
           } else {
             acc[m][j] = dot(acc[m][j], c, four[0]);
           }
@@ -321,6 +328,7 @@ inline void group_tile(const int8_t* const* x, const uint8_t* w, const Groups& g
     for (int j = 0; j < NB; j++) {
       int64_t lane = ((block + j) * g.count + group) * 16;
       F scale = load_f16(g.scale + lane);
+      if (format == N4) scale = scale * set(1.0f / 127.0f);
 #pragma GCC unroll 8
       for (int m = 0; m < MB; m++)
         total[m][j] = fma(to_float(acc[m][j]), scale * set(left[m][group]), total[m][j]);
@@ -369,7 +377,7 @@ inline void code_tile(const Op& op, const Tile<MB>& t, const Groups& g, const Ou
     byte_tile<MB, NB>(t.x, w + n / 16 * fours * 64, fours, out, t.rows, t.start, t.scale,
                       static_cast<const float*>(op.p2), n);
   } else {
-    int64_t panel = int64_t(op.k) / (format == G4 ? 8 : 4) * 64;
+    int64_t panel = int64_t(op.k) / (format == G8 ? 4 : 8) * 64;
     group_tile<format, MB, NB>(t.x, w + n / 16 * panel, g, out, t.rows, t.sums, t.left, n);
   }
 }
@@ -494,6 +502,7 @@ inline void product(const Op& op, const Step& s, Share share, const Rows& rows) 
     case I8: return code_linear<I8>(op, s, share, rows);
     case G8: return code_linear<G8>(op, s, share, rows);
     case G4: return code_linear<G4>(op, s, share, rows);
+    case N4: return code_linear<N4>(op, s, share, rows);
     default:
 #if defined(PUNA_BF16)
       return half_linear(op, s, share, rows);

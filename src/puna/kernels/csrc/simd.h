@@ -85,6 +85,11 @@ inline I dot(I acc, Codes w, int32_t x) {
   return {_mm512_dpbusd_epi32(acc.v, w.v, _mm512_set1_epi32(x))};
 }
 inline I dot_small(I acc, Codes w, int32_t x) { return dot(acc, w, x); }
+// Each code's entry in a table of sixteen bytes.
+inline Codes entries(const uint8_t* table, Codes c) {
+  __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table));
+  return {_mm512_shuffle_epi8(all, c.v)};
+}
 
 #elif defined(PUNA_AVX2)
 
@@ -189,6 +194,10 @@ inline __m256i low_half(__m256i x) { return _mm256_and_si256(x, _mm256_set1_epi8
 inline Codes low(Codes c) { return {low_half(c.a), low_half(c.b)}; }
 inline Codes high(Codes c) {
   return {low_half(_mm256_srli_epi16(c.a, 4)), low_half(_mm256_srli_epi16(c.b, 4))};
+}
+inline Codes entries(const uint8_t* table, Codes c) {
+  __m256i all = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table));
+  return {_mm256_shuffle_epi8(all, c.a), _mm256_shuffle_epi8(all, c.b)};
 }
 // Bytes up to 255 overflow the 16 bits of `maddubs`: even and odd ones are taken apart.
 inline __m256i dot_half(__m256i acc, __m256i w, __m256i even, __m256i odd) {
@@ -322,6 +331,10 @@ inline Codes low(Codes c) {
 }
 inline Codes high(Codes c) {
   for (auto& x : c.v) x >>= 4;
+  return c;
+}
+inline Codes entries(const uint8_t* table, Codes c) {
+  for (auto& x : c.v) x = table[x];
   return c;
 }
 inline I dot(I acc, const Codes& w, int32_t x) {

@@ -202,14 +202,20 @@ void puna_pack_pairs(const uint8_t* pairs, int64_t n, int64_t k, int64_t first, 
   }
 }
 
+// Codes of blocks less `zero`, one or two in a byte as `per` says.
 void puna_unpack(const uint8_t* in, int64_t n, int64_t k, int32_t zero, int32_t per, int8_t* codes) {
   int64_t wide = 4 * per, steps = (k + wide - 1) / wide;
-  for (int64_t row = 0; row < n; row++)
-    for (int64_t column = 0; column < k; column++) {
-      int64_t step = column / wide, place = column % wide;
-      uint8_t byte = in[((row / 16 * steps + step) * 16 + row % 16) * 4 + place % 4];
-      if (per == 2) byte = place >= 4 ? byte >> 4 : byte & 15;
-      codes[row * k + column] = int8_t(int32_t(byte) - zero);
-    }
+  for (int64_t block = 0; block < (n + 15) / 16; block++)
+    for (int64_t step = 0; step < steps; step++)
+      for (int64_t row = block * 16; row < block * 16 + 16; row++, in += 4) {
+        if (row >= n) continue;
+        int8_t found[8];
+        for (int i = 0; i < 4; i++) {
+          found[i] = int8_t((per == 2 ? in[i] & 15 : in[i]) - zero);
+          found[4 + i] = int8_t((in[i] >> 4) - zero);
+        }
+        int64_t left = k - step * wide;
+        std::memcpy(codes + row * k + step * wide, found, size_t(left < wide ? left : wide));
+      }
 }
 }

@@ -31,7 +31,7 @@ enum Kind : int32_t {
   MIX,      // out (+)= sum over a token's picks of in · gate, gates in in2
 };
 
-enum Format : int32_t { F32, BF16, F16, I8, G8, G4 };
+enum Format : int32_t { F32, BF16, F16, I8, G8, G4, N4 };
 enum Input : int32_t { AS_IS, HALF, BYTES, GROUPED };  // of PREPARE
 enum Act : int32_t { NONE, SILU, GELU, GELU_TANH, RELU, CLAMPED };
 enum NormKind : int32_t { RMS, RMS_ONE_PLUS, LAYER };
