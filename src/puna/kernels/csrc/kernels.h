@@ -693,18 +693,6 @@ inline void put(int32_t format, const float* x, int32_t n, void* store_at, int64
   for (int32_t i = 0; i < n; i++) half[i] = format == BF16 ? to_bf16(x[i]) : to_half(x[i]);
 }
 
-inline void get(int32_t format, const void* store_at, int64_t place, int32_t n, float* out) {
-  if (format == F32) {
-    std::memcpy(out, static_cast<const float*>(store_at) + place, sizeof(float) * n);
-    return;
-  }
-  const auto* half = static_cast<const uint16_t*>(store_at) + place;
-  int32_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    store(out + i, format == BF16 ? load_bf16(half + i) : load_f16(half + i));
-  for (; i < n; i++) out[i] = format == BF16 ? from_bf16(half[i]) : from_half(half[i]);
-}
-
 // The heads of a token, n columns each, into its slot.
 inline void put_heads(const Op& op, const float* x, int32_t n, const void* store_at, int64_t slot) {
   void* into = const_cast<void*>(store_at);
@@ -718,17 +706,26 @@ inline void put_heads(const Op& op, const float* x, int32_t n, const void* store
   }
 }
 
-inline void get_head(const Op& op, int32_t n, const void* store_at, int64_t slot, int32_t head,
-                     float* out) {
-  int64_t place = slot * op.kv_heads + head;
-  if (op.format != I8) return get(op.format, store_at, place * n, n, out);
-  const int8_t* codes = static_cast<const int8_t*>(store_at) + place * head_bytes(n);
+// A head's n numbers as they are kept, read sixteen at a time.
+template <int32_t format>
+struct Head {
+  using Number = typename Weights<format>::Number;
+  const Number* at;
+  Head(const void* store_at, int64_t place, int32_t n) : at(static_cast<const Number*>(store_at) + place * n) {}
+  F get(int32_t i) const { return Weights<format>::get(at + i); }
+  float one(int32_t i) const { return Weights<format>::one(at[i]); }
+};
+template <>
+struct Head<I8> {
+  const int8_t* at;
   float scale;
-  std::memcpy(&scale, codes + n, sizeof scale);
-  int32_t i = 0;
-  for (; i + LANES <= n; i += LANES) store(out + i, load_i8(codes + i) * set(scale));
-  for (; i < n; i++) out[i] = float(codes[i]) * scale;
-}
+  Head(const void* store_at, int64_t place, int32_t n)
+      : at(static_cast<const int8_t*>(store_at) + place * head_bytes(n)) {
+    std::memcpy(&scale, at + n, sizeof scale);
+  }
+  F get(int32_t i) const { return load_i8(at + i) * set(scale); }
+  float one(int32_t i) const { return float(at[i]) * scale; }
+};
 
 // in: the keys of each token, in2: its values.
 inline void keep(const Op& op, const Step& s, Share share) {
@@ -752,8 +749,7 @@ struct Queries {
 
 // What a task works in.
 struct Scores {
-  int32_t wide;            // columns of a key, filled up to whole vectors
-  float* keys;             // [wide, PAGE], a key in each column
+  float* keys;             // [n filled up to whole vectors, PAGE], a key in each column
   float* values;           // [PAGE, value]
   float* queries;          // [count, n]
   float* out;              // [count, value]
@@ -784,21 +780,56 @@ inline F seen_lanes(Seen seen) {
   return begun - ended;
 }
 
+// Asks for a page's keys and values of one head before they are needed: pages lie anywhere, and so
+// nobody else can guess where the next one is.
+inline void fetch_page(const Op& op, int32_t page, int32_t kv) {
+  int32_t size = op.format == F32 ? 4 : op.format == I8 ? 1 : 2;
+  auto fetch = [&](const void* store_at, int64_t bytes) {
+    const char* head = static_cast<const char*>(store_at) + (int64_t(page) * PAGE * op.kv_heads + kv) * bytes;
+    for (int32_t j = 0; j < PAGE; j++, head += op.kv_heads * bytes)
+      for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(head + i);
+  };
+  int32_t more = op.format == I8 ? int32_t(sizeof(float)) : 0;
+  fetch(op.p0, op.n * size + more);
+  fetch(op.p1, op.value * size + more);
+}
+
 // One page's keys, turned so that each has a lane, and its values.
-inline void open_page(const Op& op, const int32_t page, int32_t filled, int32_t kv, Scores& sc,
-                      float* row) {
-  float* keys[PAGE];
-  for (int32_t j = 0; j < PAGE; j++) keys[j] = row + j * sc.wide;
-  for (int32_t j = 0; j < filled; j++) {
-    int64_t slot = int64_t(page) * PAGE + j;
-    get_head(op, op.n, op.p0, slot, kv, keys[j]);
-    get_head(op, op.value, op.p1, slot, kv, sc.values + j * op.value);
-  }
-  for (int32_t i = 0; i < sc.wide; i += LANES) {
+template <int32_t format>
+inline void read_page(const Op& op, int32_t page, int32_t filled, int32_t kv, Scores& sc) {
+  int64_t first = int64_t(page) * PAGE * op.kv_heads + kv;
+  for (int32_t i = 0; i < op.n; i += LANES) {
     F block[LANES];
-    for (int32_t j = 0; j < PAGE; j++) block[j] = load(keys[j] + i);
+    for (int32_t j = 0; j < PAGE; j++) {
+      block[j] = set(0.0f);
+      if (j >= filled) continue;
+      Head<format> head(op.p0, first + j * op.kv_heads, op.n);
+      if (i + LANES <= op.n) {
+        block[j] = head.get(i);
+      } else {
+        float cut[LANES] = {};
+        for (int32_t d = i; d < op.n; d++) cut[d - i] = head.one(d);
+        block[j] = load(cut);
+      }
+    }
     transpose(block);
     for (int32_t d = 0; d < LANES; d++) store(sc.keys + (i + d) * PAGE, block[d]);
+  }
+  for (int32_t j = 0; j < filled; j++) {
+    Head<format> head(op.p1, first + j * op.kv_heads, op.value);
+    float* out = sc.values + j * op.value;
+    int32_t i = 0;
+    for (; i + LANES <= op.value; i += LANES) store(out + i, head.get(i));
+    for (; i < op.value; i++) out[i] = head.one(i);
+  }
+}
+
+inline void open_page(const Op& op, int32_t page, int32_t filled, int32_t kv, Scores& sc) {
+  switch (op.format) {
+    case F32: return read_page<F32>(op, page, filled, kv, sc);
+    case F16: return read_page<F16>(op, page, filled, kv, sc);
+    case I8: return read_page<I8>(op, page, filled, kv, sc);
+    default: return read_page<BF16>(op, page, filled, kv, sc);
   }
 }
 
@@ -890,14 +921,11 @@ inline void some_queries(const Op& op, const Queries& q, int32_t position, const
 
 inline void attend_queries(const Op& op, const Step& s, const Queries& q, float* scratch) {
   Scores sc;
-  sc.wide = (op.n + LANES - 1) / LANES * LANES;
-  float* rows = scratch;  // a page's keys as they come
-  sc.keys = rows + PAGE * sc.wide;
-  sc.values = sc.keys + PAGE * sc.wide;
+  sc.keys = scratch;
+  sc.values = sc.keys + PAGE * ((op.n + LANES - 1) / LANES * LANES);
   sc.queries = sc.values + PAGE * op.value;
   sc.out = sc.queries + q.count() * op.n;
   // What is not filled is multiplied all the same, by a weight of zero.
-  std::memset(rows, 0, sizeof(float) * PAGE * sc.wide);
   std::memset(sc.values, 0, sizeof(float) * PAGE * op.value);
   std::memset(sc.out, 0, sizeof(float) * q.count() * op.value);
   for (int32_t i = 0; i < q.count(); i++) {
@@ -910,7 +938,8 @@ inline void attend_queries(const Op& op, const Step& s, const Queries& q, float*
   int32_t from = op.window ? max_of(0, begin - op.window + 1) / PAGE : 0;
   for (int32_t page = from; page <= end / PAGE; page++) {
     int32_t position = page * PAGE;
-    open_page(op, pages[page], min_of(PAGE, end + 1 - position), q.kv, sc, rows);
+    if (page < end / PAGE) fetch_page(op, pages[page + 1], q.kv);
+    open_page(op, pages[page], min_of(PAGE, end + 1 - position), q.kv, sc);
     Seen seen[QUERIES];
     for (int32_t i = 0; i < q.count(); i++) {
       int32_t at_position = s.positions[q.row + i / q.heads];

@@ -30,7 +30,7 @@ constexpr int IDLE_SPINS = 20000;  // between steps, before a thread sleeps
 
 class Pool {
  public:
-  Pool(int threads, Run run) : threads_(threads), run_(run), scratch_(size_t(threads) * SCRATCH) {
+  Pool(int threads, Run run) : threads_(threads), run_(run), scratch_(size_t(threads) * SCRATCH + LANES) {
     for (int i = 1; i < threads; i++) workers_.emplace_back([this, i] { work(i); });
   }
 
@@ -50,6 +50,13 @@ class Pool {
   }
 
  private:
+  // Vectors that begin at a line of the cache are read and written at once, others in two parts.
+  float* scratch(int thread) {
+    constexpr uintptr_t line = LANES * sizeof(float);
+    uintptr_t begin = (reinterpret_cast<uintptr_t>(scratch_.data()) + line - 1) / line * line;
+    return reinterpret_cast<float*>(begin) + size_t(thread) * SCRATCH;
+  }
+
   void start() {
     generation_.fetch_add(1);
     if (asleep_.load() > 0) {
@@ -82,7 +89,7 @@ class Pool {
     Share share{thread, threads_};
     for (int32_t i = 0; i < count; i++) {
       bool together = threads_ > 1 && (ops[i].sync || i + 1 == count);
-      run_(ops[i], step, share, scratch_.data() + size_t(thread) * SCRATCH);
+      run_(ops[i], step, share, scratch(thread));
       if (together) wait();
     }
   }
