@@ -21,7 +21,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -173,16 +173,35 @@ def headings_of(cases: Sequence[str]) -> dict[str, Heading]:
     return found
 
 
-def kept(lab: Lab, cases: Sequence[str]) -> tuple[list[Row], list[str]]:
-    """Return the figures that an earlier run left of other cases than these, and lines on it."""
+@dataclass(frozen=True)
+class Run:
+    """What was measured together: its cases, lines on how, and the command."""
+
+    cases: tuple[str, ...]
+    about: tuple[str, ...]
+    command: str
+
+    def said(self) -> str:
+        """Return it as one line, for a page that is of a later run."""
+        titles = ", ".join(CASES[name].title for name in self.cases)
+        return f"Of an earlier run (`{self.command}`): {titles}. {' '.join(self.about)}"
+
+
+def kept(lab: Lab, cases: Sequence[str]) -> tuple[list[Row], list[Run]]:
+    """Return the figures that earlier runs left of other cases than these, and the runs."""
     path = lab.work / "engine.json"
     if not path.is_file():
         return [], []
     found = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(**{**row, "values": tuple(row["values"])}) for row in found["rows"]]
     rows = [row for row in rows if row.case in CASES and row.case not in cases]
-    titles = dict.fromkeys(CASES[row.case].title for row in rows)
-    return rows, [f"Kept from before: {', '.join(titles)}. {' '.join(found['about'])}"]
+    there = {row.case for row in rows}
+    runs = []
+    for run in found["runs"]:
+        left = tuple(name for name in run["cases"] if name in there)
+        if left:
+            runs.append(Run(left, tuple(run["about"]), run["command"]))
+    return rows, runs
 
 
 def main() -> int:
@@ -195,13 +214,15 @@ def main() -> int:
     command = f"python -m bench.engine {shlex.join(sys.argv[1:])}".strip()
     facts = about(lab, given.repeats, load)
     rows, before = kept(lab, cases) if given.keep else ([], [])
-    facts += before
+    runs = [*before, Run(cases, tuple(facts), command)]
+    facts += [run.said() for run in before]
     text = body = ""
     for found in run(lab, cases, given.repeats):
         rows += found
         there = {row.case for row in rows}
         text = page(headings_of([name for name in CASES if name in there]), rows, facts, command)
-        body = json.dumps({"about": facts, "rows": [asdict(row) for row in rows]}, indent=2)
+        told = {"runs": [asdict(run) for run in runs], "rows": [asdict(row) for row in rows]}
+        body = json.dumps(told, indent=2)
         # After each case, so that a run which is broken off has not been for nothing.
         (lab.work / "engine.json").write_text(body, encoding="utf-8")
         if given.markdown:

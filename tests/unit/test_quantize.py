@@ -33,6 +33,7 @@ from puna.jobs import (
     tune,
     verify_model,
 )
+from puna.jobs.calibrate import own_text
 from puna.jobs.quality import read_sequences
 from puna.loading import Parts, load_parts
 from puna.model import Decoder, PackedWeight
@@ -432,3 +433,13 @@ def test_a_format_too_coarse_for_a_model_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "q" / "puna.seal.json").exists()
     done = quantize_model(tmp_path / "model", tmp_path / "r", "int4", ignore_keys=("seal",))
     assert done.notes
+
+
+def test_a_model_is_calibrated_on_its_own_text(made: dict[str, Quantized], tmp_path: Path) -> None:
+    parts = load_parts("cria", device="cpu")
+    text = own_text(parts)
+    assert text == own_text(parts)
+    assert len({ids[1] for ids in text}) > 50  # they begin alike only in what begins every text
+    done = quantize_model("cria", tmp_path / "own", "int4", files=Files("self"))
+    assert done.quality.kl < 0.9 * made["int4"].quality.kl
+    assert "calibrated on text of its own" in (done.folder / "README.md").read_text()
