@@ -1,10 +1,10 @@
 """Requests made of ids → completions made of ids: scheduler, KV pages, sampler. Knows no text."""
 
+from puna.engine.buffers import buffers_of
 from puna.engine.draft import USUAL, Drafter, PromptLookup, Speculation
 from puna.engine.draft_model import DraftModel
 from puna.engine.engine import Engine
 from puna.engine.layout import Group, Layout, Pages, View, arrange, lay_out
-from puna.engine.lower import buffers_of
 from puna.engine.native import STEP_ROWS, tiles_serve
 from puna.engine.pages import PAGE, Chunk, PagePool, groups_of, windows_of
 from puna.engine.request import Completion, Constraint, Event, Request, Timing, Usage, Watch

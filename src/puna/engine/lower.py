@@ -8,12 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from puna.adapter import LoraLinear
+from puna.engine.buffers import (
+    DUE_STATES,
+    EXPERT_INNER,
+    EXPERT_LOW,
+    EXPERT_OUT,
+    GATES,
+    HALF,
+    INNER,
+    LOGITS,
+    LOW,
+    MIDDLE,
+    NORMED,
+    OTHER,
+    QKV,
+    RAW,
+    SCORES,
+    SEEN,
+    TABLE,
+    Buffer,
+    X,
+    buffers_of,
+    most_experts,
+)
 from puna.engine.emit import FORMATS, At, Emitter, Map, Picks, Unknown
 from puna.engine.layout import Stores
 from puna.kernels import ALL, DUE, PICKED, Act, Format, Kind, Picking, Program
@@ -58,13 +81,6 @@ class Lowered:
     experts: tuple[int, int]
 
 
-class Buffer(NamedTuple):
-    """A matrix of float32: its columns, and the rows that a token has."""
-
-    columns: int
-    each: int = 1
-
-
 def lower(model: Decoder, spec: ModelSpec, stores: Stores) -> Lowered | None:
     """Return a model's operations, or None where it has some that the kernels lack.
 
@@ -77,7 +93,7 @@ def lower(model: Decoder, spec: ModelSpec, stores: Stores) -> Lowered | None:
         return None
     updates = [u for module in model.modules() for u in _updates(module).items()]
     adapters = tuple(sorted({slot for slot, _ in updates}, key=int))
-    emit = Emitter(_LOW, adapters)
+    emit = Emitter(LOW, adapters)
     walk = _Walk(model, spec, emit)
     try:
         walk.embed()
@@ -89,66 +105,7 @@ def lower(model: Decoder, spec: ModelSpec, stores: Stores) -> Lowered | None:
         return None
     buffers = buffers_of(spec, max((update.a.shape[0] for _, update in updates), default=1))
     program = Program.of(emit.ops, emit.held)
-    return Lowered(program, buffers, emit.codes, adapters, _most_experts(spec))
-
-
-def buffers_of(spec: ModelSpec, rank: int = 1) -> tuple[Buffer, ...]:
-    """Return the buffers; the last two are of the rows that are due.
-
-    Args:
-        spec: of a model that can be lowered.
-        rank: the largest of its adapters.
-    """
-    mixers = [layer.mixer for layer in spec.layers]
-    mixtures = [layer.ffn for layer in spec.layers if isinstance(layer.ffn, MoE)]
-    dense = [layer.ffn for layer in spec.layers if isinstance(layer.ffn, Dense)]
-    dense += [moe.shared for moe in mixtures if moe.shared is not None]
-    narrow = max(spec.embed.width or 1, spec.head.width or 1)
-    qkv = max(m.q_width + m.kv_heads * (m.head_dim + m.v_dim) for m in mixers)
-    seen = max(m.heads * m.v_dim for m in mixers)
-    experts, top_k = _most_experts(spec)
-    width = spec.width
-    return (
-        *map(Buffer, (width, width, width, qkv, seen, _inner(dense), width, rank, narrow)),
-        Buffer(max(map(_middle, mixers))),
-        Buffer(max(map(_raw, mixers))),
-        Buffer(experts),
-        Buffer(top_k),
-        Buffer(_inner([moe.expert for moe in mixtures]), top_k),
-        Buffer(width if mixtures else 0, top_k),
-        Buffer(rank if mixtures else 0, top_k),
-        Buffer(width),
-        Buffer(spec.vocab),
-    )
-
-
-# In the order of `buffers_of`.
-_X, _NORMED, _OTHER, _QKV, _SEEN, _INNER, _HALF, _LOW, _TABLE = map(At, range(9))
-_MIDDLE, _RAW, _SCORES, _GATES = map(At, range(9, 13))
-_EXPERT_INNER, _EXPERT_OUT, _EXPERT_LOW, _DUE, _LOGITS = map(At, range(13, 18))
-
-
-def _most_experts(spec: ModelSpec) -> tuple[int, int]:
-    mixtures = [layer.ffn for layer in spec.layers if isinstance(layer.ffn, MoE)]
-    experts = max((moe.experts for moe in mixtures), default=0)
-    return experts, max((moe.top_k for moe in mixtures), default=0)
-
-
-def _inner(dense: Sequence[Dense]) -> int:
-    return max(((2 if ffn.gate else 1) * ffn.width for ffn in dense), default=0)
-
-
-def _middle(mixer: AttentionSpec) -> int:
-    if not isinstance(mixer.qkv, Latent):
-        return 0
-    return max(mixer.qkv.q_rank or 0, mixer.qkv.kv_rank + mixer.qkv.rope_dim)
-
-
-def _raw(mixer: AttentionSpec) -> int:
-    if not isinstance(mixer.qkv, Latent):
-        return 0
-    still = mixer.head_dim - mixer.qkv.rope_dim
-    return mixer.heads * max(mixer.head_dim, still + mixer.v_dim)
+    return Lowered(program, buffers, emit.codes, adapters, most_experts(spec))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +128,7 @@ class _Walk:
         embed, spec = self.model.embed, self.spec.embed
         # Rounded to the dtype first, as in the module.
         scale = float(torch.tensor(spec.scale, dtype=self.model.dtype))
-        into = _X if embed.widen is None else _TABLE
+        into = X if embed.widen is None else TABLE
         self.emit.put(
             Kind.EMBED,
             into,
@@ -180,12 +137,12 @@ class _Walk:
             **self.emit.rows(embed.tokens),
         )
         if embed.widen is not None:
-            self.emit.linear(_TABLE, _X, Map(embed.widen))
+            self.emit.linear(TABLE, X, Map(embed.widen))
         if embed.positions is not None:
             table = self.emit.rows(embed.positions)
-            self.emit.put(Kind.EMBED, _X, n=self.spec.width, mode=1, add=1, k=embed.offset, **table)
+            self.emit.put(Kind.EMBED, X, n=self.spec.width, mode=1, add=1, k=embed.offset, **table)
         if embed.norm is not None:
-            self.emit.norm(_X, _X, embed.norm, width=self.spec.width)
+            self.emit.norm(X, X, embed.norm, width=self.spec.width)
 
     def block(self, block: nn.Module, spec: LayerSpec, store: _Store) -> None:
         """One layer."""
@@ -193,18 +150,18 @@ class _Walk:
         assert isinstance(attention, Attention)
         assert isinstance(ffn, nn.Module)
         if isinstance(block, ParallelBlock):
-            self.emit.norm(_X, _NORMED, block.attn_norm, width=self.spec.width)
-            other = _NORMED
+            self.emit.norm(X, NORMED, block.attn_norm, width=self.spec.width)
+            other = NORMED
             if block.ffn_norm is not None:
-                other = _OTHER
-                self.emit.norm(_X, other, block.ffn_norm, width=self.spec.width)
-            self.attention(attention, spec.mixer, _NORMED, _X, store)
-            self.ffn(ffn, spec, other, _X)
+                other = OTHER
+                self.emit.norm(X, other, block.ffn_norm, width=self.spec.width)
+            self.attention(attention, spec.mixer, NORMED, X, store)
+            self.ffn(ffn, spec, other, X)
         elif isinstance(block, SumNormBlock):
-            self.attention(attention, spec.mixer, _X, _X, store)
-            self.emit.norm(_X, _X, block.attn_norm, width=self.spec.width)
-            self.ffn(ffn, spec, _X, _X)
-            self.emit.norm(_X, _X, block.ffn_norm, width=self.spec.width)
+            self.attention(attention, spec.mixer, X, X, store)
+            self.emit.norm(X, X, block.attn_norm, width=self.spec.width)
+            self.ffn(ffn, spec, X, X)
+            self.emit.norm(X, X, block.ffn_norm, width=self.spec.width)
         elif isinstance(block, SequentialBlock):
             into = self.before(block.attn_norm)
             self.attention(attention, spec.mixer, into, self.after(block.attn_post_norm), store)
@@ -218,13 +175,13 @@ class _Walk:
     def before(self, norm: nn.Module) -> At:
         """Return what a half reads."""
         if isinstance(norm, nn.Identity):
-            return _X
-        self.emit.norm(_X, _NORMED, norm, width=self.spec.width)
-        return _NORMED
+            return X
+        self.emit.norm(X, NORMED, norm, width=self.spec.width)
+        return NORMED
 
     def after(self, norm: nn.Module) -> At:
         """Return where a half adds to or writes: the residual itself where nothing follows."""
-        return _X if isinstance(norm, nn.Identity) else _HALF
+        return X if isinstance(norm, nn.Identity) else HALF
 
     def join(self, norm: nn.Module) -> None:
         """Add what a half wrote, normalized or multiplied, to the residual."""
@@ -232,15 +189,15 @@ class _Walk:
             return
         factor = norm.factor if isinstance(norm, Times) else 1.0
         if not isinstance(norm, Times):
-            self.emit.norm(_HALF, _HALF, norm, width=self.spec.width)
-        width, half = self.spec.width, _HALF.buffer
-        self.emit.put(Kind.ADD, _X, in_=half, n=width, a=factor)
+            self.emit.norm(HALF, HALF, norm, width=self.spec.width)
+        width, half = self.spec.width, HALF.buffer
+        self.emit.put(Kind.ADD, X, in_=half, n=width, a=factor)
 
     def attention(
         self, attn: Attention, mixer: AttentionSpec, into: At, out: At, store: _Store
     ) -> None:
         """Projections, rotation, cache, scores, projection."""
-        q = _QKV
+        q = QKV
         k = At(q.buffer, mixer.q_width)
         v = At(q.buffer, mixer.q_width + mixer.kv_width)
         self.project(attn.project, mixer, into, q, k, v)
@@ -264,7 +221,7 @@ class _Walk:
                     n=mixer.head_dim, k=rope.dims, mode=int(rope.interleaved), table=table,
                 )  # fmt: skip
         self.attend(attn, mixer, store, q, k, v)
-        self.emit.linear(_SEEN, out, _map(attn.out), add=out == _X)
+        self.emit.linear(SEEN, out, _map(attn.out), add=out == X)
 
     def project(
         self, project: nn.Module, mixer: AttentionSpec, into: At, q: At, k: At, v: At
@@ -294,11 +251,11 @@ class _Walk:
         heads, turned = mixer.heads, latent.rope_dim
         still, value = mixer.head_dim - turned, mixer.v_dim
         if latent.q_rank is None:
-            self.emit.linear(into, _RAW, _map(project.q))
+            self.emit.linear(into, RAW, _map(project.q))
         else:
-            self.emit.linear(into, _MIDDLE, _map(project.q_down))
-            self.emit.norm(_MIDDLE, _MIDDLE, project.q_norm, width=latent.q_rank)
-            self.emit.linear(_MIDDLE, _RAW, _map(project.q))
+            self.emit.linear(into, MIDDLE, _map(project.q_down))
+            self.emit.norm(MIDDLE, MIDDLE, project.q_norm, width=latent.q_rank)
+            self.emit.linear(MIDDLE, RAW, _map(project.q))
 
         def copy(source: At, out: At, n: int, apart: int, value: int) -> None:
             self.emit.put(
@@ -307,14 +264,14 @@ class _Walk:
             )  # fmt: skip
 
         whole = mixer.head_dim
-        copy(At(_RAW.buffer, still), q, turned, whole, whole)
-        copy(_RAW, At(q.buffer, q.column + turned), still, whole, whole)
-        self.emit.linear(into, _MIDDLE, _map(project.kv_down))
-        copy(At(_MIDDLE.buffer, latent.kv_rank), k, turned, 0, whole)  # one for all heads
-        self.emit.norm(_MIDDLE, _MIDDLE, project.kv_norm, width=latent.kv_rank)
-        self.emit.linear(_MIDDLE, _RAW, _map(project.kv))
-        copy(_RAW, At(k.buffer, k.column + turned), still, still + value, whole)
-        copy(At(_RAW.buffer, still), v, value, still + value, value)
+        copy(At(RAW.buffer, still), q, turned, whole, whole)
+        copy(RAW, At(q.buffer, q.column + turned), still, whole, whole)
+        self.emit.linear(into, MIDDLE, _map(project.kv_down))
+        copy(At(MIDDLE.buffer, latent.kv_rank), k, turned, 0, whole)  # one for all heads
+        self.emit.norm(MIDDLE, MIDDLE, project.kv_norm, width=latent.kv_rank)
+        self.emit.linear(MIDDLE, RAW, _map(project.kv))
+        copy(RAW, At(k.buffer, k.column + turned), still, still + value, whole)
+        copy(At(RAW.buffer, still), v, value, still + value, value)
 
     def attend(
         self, attn: Attention, mixer: AttentionSpec, store: _Store, q: At, k: At, v: At
@@ -338,7 +295,7 @@ class _Walk:
             mode = int(mixer.position.rounded) + 2 * int(mixer.position.divided)
         sinks = None if attn.sinks is None else self.emit.vector(attn.sinks)
         self.emit.put(
-            Kind.ATTEND, _SEEN, in_=q.buffer, heads=mixer.heads, a=mixer.scale,
+            Kind.ATTEND, SEEN, in_=q.buffer, heads=mixer.heads, a=mixer.scale,
             b=mixer.softcap or 0.0, window=mixer.window or 0, mode=mode, p2=slopes, p3=sinks,
             **kept,
         )  # fmt: skip
@@ -346,20 +303,20 @@ class _Walk:
     def ffn(self, ffn: nn.Module, spec: LayerSpec, into: At, out: At) -> None:
         """One network, or a mixture of them."""
         if isinstance(spec.ffn, Dense):
-            self.network(_Plain(self.emit, ffn), spec.ffn, into, _INNER, out, add=out == _X)
+            self.network(_Plain(self.emit, ffn), spec.ffn, into, INNER, out, add=out == X)
             return
         assert isinstance(ffn, Mixture)
         moe = spec.ffn
-        self.emit.linear(into, _SCORES, _map(ffn.router))
+        self.emit.linear(into, SCORES, _map(ffn.router))
         self.pick(ffn, moe, moe.router)
-        experts = _Experts(self.emit, list(ffn.experts), Picks(moe.experts, moe.top_k, _EXPERT_LOW))
-        self.network(experts, moe.expert, into, _EXPERT_INNER, _EXPERT_OUT, add=False)
-        add = out == _X
+        experts = _Experts(self.emit, list(ffn.experts), Picks(moe.experts, moe.top_k, EXPERT_LOW))
+        self.network(experts, moe.expert, into, EXPERT_INNER, EXPERT_OUT, add=False)
+        add = out == X
         if ffn.shared is not None and moe.shared is not None:
-            self.network(_Plain(self.emit, ffn.shared), moe.shared, into, _INNER, out, add=add)
+            self.network(_Plain(self.emit, ffn.shared), moe.shared, into, INNER, out, add=add)
             add = True
         self.emit.put(
-            Kind.MIX, out, in_=_EXPERT_OUT.buffer, in2=_GATES.buffer, n=self.spec.width,
+            Kind.MIX, out, in_=EXPERT_OUT.buffer, in2=GATES.buffer, n=self.spec.width,
             spread=moe.top_k, add=add,
         )  # fmt: skip
 
@@ -372,13 +329,13 @@ class _Walk:
             mode |= Picking.BY_TWO
         correction = None if ffn.correction is None else self.emit.vector(ffn.correction)
         self.emit.put(
-            Kind.PICK, _GATES, in_=_SCORES.buffer, n=moe.experts, k=moe.top_k, mode=mode,
+            Kind.PICK, GATES, in_=SCORES.buffer, n=moe.experts, k=moe.top_k, mode=mode,
             heads=how.groups.count if how.groups else 1,
             kv_heads=how.groups.picked if how.groups else 1, a=how.scale, p0=correction,
         )  # fmt: skip
         slots = {slot for module in ffn.experts.modules() for slot in _updates(module)}
         for rows in (ALL, *(self.emit.adapters.index(slot) for slot in sorted(slots, key=int))):
-            self.emit.put(Kind.SORT, _GATES, rows=rows, experts=moe.experts, spread=moe.top_k)
+            self.emit.put(Kind.SORT, GATES, rows=rows, experts=moe.experts, spread=moe.top_k)
 
     def network(
         self, maps: _Plain | _Experts, dense: Dense, into: At, inner: At, out: At, *, add: bool
@@ -405,20 +362,20 @@ class _Walk:
     def head(self) -> None:
         """Logits of the rows that are due."""
         head, width = self.model.output, self.spec.width
-        self.emit.put(Kind.GATHER, _DUE, in_=_X.buffer, n=width)
+        self.emit.put(Kind.GATHER, DUE_STATES, in_=X.buffer, n=width)
         if not isinstance(self.model.norm, nn.Identity):
-            self.emit.norm(_DUE, _DUE, self.model.norm, rows=DUE, width=self.spec.width)
-        into = _DUE
+            self.emit.norm(DUE_STATES, DUE_STATES, self.model.norm, rows=DUE, width=self.spec.width)
+        into = DUE_STATES
         if head.narrow is not None:
-            into = _TABLE
-            self.emit.linear(_DUE, into, Map(head.narrow), rows=DUE)
+            into = TABLE
+            self.emit.linear(DUE_STATES, into, Map(head.narrow), rows=DUE)
         weight = self.model.embed.tokens if head.weight is None else head.weight
         if head.updates:
             raise Unknown  # an adapter on the head: rows that are due have no set of their own
-        self.emit.linear(into, _LOGITS, Map(weight, head.bias), rows=DUE)
+        self.emit.linear(into, LOGITS, Map(weight, head.bias), rows=DUE)
         if head.scale != 1.0 or head.softcap is not None:
             self.emit.put(
-                Kind.SCALE, _LOGITS, in_=_LOGITS.buffer, n=self.spec.vocab, rows=DUE,
+                Kind.SCALE, LOGITS, in_=LOGITS.buffer, n=self.spec.vocab, rows=DUE,
                 a=head.scale, b=head.softcap or 0.0,
             )  # fmt: skip
 
