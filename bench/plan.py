@@ -32,7 +32,6 @@ from puna.families import gguf_names, name_table, read_config
 from puna.model import Decoder, build
 from puna.plan import Device, Plan, Serve, Tune, make_plan
 from puna.plan.allocator import map_blocks
-from puna.plan.costs import cache_dtype
 from puna.plan.sketch import sketch
 from puna.spec import ModelSpec, MoE
 from puna.weights import gather, plan_gguf, save_folder, save_gguf
@@ -156,7 +155,7 @@ def hold(model: Decoder) -> None:
 
 def serve(model: Decoder, spec: ModelSpec, use: Serve) -> None:
     """Run so many sequences to the very end of their context."""
-    from puna.engine import Engine, Request
+    from puna.engine import Engine, Request, cache_dtype
 
     engine = Engine(
         model,
@@ -164,7 +163,7 @@ def serve(model: Decoder, spec: ModelSpec, use: Serve) -> None:
         max_sequences=use.batch,
         max_batch_tokens=use.chunk,
         cache_tokens=use.batch * use.context,
-        cache_dtype=cache_dtype(use, model.dtype),
+        cache_dtype=cache_dtype(use.cache, model.dtype),
     )
     # A mixture splits every prompt in another way, and each number of rows is a kernel to keep.
     mixture = any(isinstance(layer.ffn, MoE) for layer in spec.layers)

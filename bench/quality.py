@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from puna.engine import PAGE, Chunk, PagePool, columns
 from puna.engine.native import fastest
 from puna.formats import read_gguf
 from puna.jobs import Files, compare_models, quantize_model
-from puna.jobs.quality import read_sequences
+from puna.jobs.quality import differences, quality_of, read_sequences
 from puna.loading import Parts, load_parts
 from puna.model import PackedWeight
 from puna.package import export_gguf
@@ -126,20 +125,11 @@ def cached(whole: Parts, held_out: Path) -> Row:
     tokens = 0
     for ids in read_sequences(held_out, whole):
         first, second = (over_pages(whole, ids, dtype) for dtype in (torch.float32, torch.int8))
-        wanted = torch.tensor(ids[1:])[:, None]
-        sums += torch.stack(
-            [
-                (first.exp() * (first - second)).sum(),
-                (first.argmax(1) == second.argmax(1)).sum(),
-                -first.gather(1, wanted).sum(),
-                -second.gather(1, wanted).sum(),
-            ]
-        )
-        tokens += len(wanted)
-    kl, same, *losses = (sums / tokens).tolist()
+        sums += differences(first, second, torch.tensor(ids[1:]))
+        tokens += len(ids) - 1
     width = whole.spec.layers[0].mixer.head_dim
     bits = 8 * columns(width, torch.int8) / width
-    return Row("Puna", "int8", "cache", bits, tokens, kl, same, *map(math.exp, losses))
+    return Row("Puna", "int8", "cache", bits, **asdict(quality_of(sums, tokens)))
 
 
 def over_pages(whole: Parts, ids: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -11,7 +11,7 @@ from puna.engine.request import Completion, Constraint, Event, Request, Timing, 
 from puna.engine.runner import Runner, TorchRunner
 from puna.engine.sampling import Sampling
 from puna.engine.scheduler import PROMPTS_SHARE
-from puna.engine.storage import columns, value_bytes
+from puna.engine.storage import cache_dtype, columns, value_bytes
 from puna.engine.thread import EngineThread
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Watch",
     "arrange",
     "buffers_of",
+    "cache_dtype",
     "columns",
     "groups_of",
     "lay_out",

@@ -162,7 +162,9 @@ class Emitter:
         for slot in slots:
             which = self.adapters.index(slot)
             updates = [map_.updates.get(slot) for map_ in maps]
-            (rank,) = self.alike([one.a.shape[0] for one in updates if one is not None])
+            rank, *others = {one.a.shape[0] for one in updates if one is not None}
+            if others:
+                raise Unknown  # adapters of several ranks
             scales = [0.0 if one is None else one.scale for one in updates]
             down = [{} if one is None else self.operands(one.a) for one in updates]
             up = [{} if one is None else self.operands(one.b) for one in updates]
@@ -185,12 +187,6 @@ class Emitter:
             row.a = scale
         self.held.append(rows)
         return {**same, "experts": len(named), "p0": ctypes.addressof(rows)}
-
-    def alike(self, values: Sequence[int]) -> set[int]:
-        """Return the one value that all have."""
-        if len(set(values)) != 1:
-            raise Unknown
-        return set(values)
 
     def operands(self, weight: Tensor | PackedWeight) -> dict[str, Any]:
         """Return the fields that name what is multiplied by."""

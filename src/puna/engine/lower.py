@@ -1,7 +1,7 @@
 """A decoder as a flat list of operations for the compiled kernels.
 
-What has no operation there (weights in a format that the kernels do not know, an adapter on the
-head) is not lowered at all: such a model runs in torch.
+What has no operation there (an adapter on the head, experts packed in several forms) is not lowered
+at all: such a model runs in torch.
 """
 
 from __future__ import annotations

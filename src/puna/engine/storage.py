@@ -40,6 +40,11 @@ def reserve(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) ->
 SCALE = 4
 
 
+def cache_dtype(cache: str, dtype: torch.dtype) -> torch.dtype:
+    """Return what keys and values of a model in `dtype` are kept in: `auto` is that, or `int8`."""
+    return torch.int8 if cache == "int8" else dtype
+
+
 def columns(width: int, dtype: torch.dtype) -> int:
     """Return the columns of a store whose heads are so wide."""
     return width + SCALE if dtype is torch.int8 else width

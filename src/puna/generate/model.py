@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from puna.adapter import merge
-from puna.engine import USUAL, Engine, Request, Sampling
+from puna.engine import USUAL, Engine, Request, Sampling, cache_dtype
 from puna.errors import TokenizerError, UsageError
 from puna.generate.constrain import Grammars
 from puna.generate.options import Generation, Options, Running, Score, options_of, seed_of
@@ -101,7 +101,7 @@ class LanguageModel:
             self.spec,
             max_sequences=sequences,
             cache_tokens=tokens,
-            cache_dtype=torch.int8 if how.cache == "int8" else None,
+            cache_dtype=cache_dtype(how.cache, model.dtype),
             context=how.context,
             speculation=USUAL if how.speculation else None,
             deterministic=how.deterministic,

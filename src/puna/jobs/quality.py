@@ -62,16 +62,24 @@ def compare_models(
                 model.head(x[part], Rows()).log_softmax(-1)
                 for model, x in zip((first, second), states, strict=True)
             )
-            sums += _sums(one, two, wanted[part])
+            sums += differences(one, two, wanted[part])
         done += len(ids) - 1
         if progress:
             progress(done, total)
-    kl, same, before, after = (sums / total).tolist()
-    return Quality(total, max(kl, 0.0), same, math.exp(before), math.exp(after))
+    return quality_of(sums, total)
 
 
-def _sums(one: Tensor, two: Tensor, wanted: Tensor) -> Tensor:
-    """Return sums over rows: divergence, equal tops, surprise under both."""
+def quality_of(sums: Tensor, tokens: int) -> Quality:
+    """Return the means of `differences`, added up over so many rows."""
+    kl, same, before, after = (sums / tokens).tolist()
+    return Quality(tokens, max(kl, 0.0), same, math.exp(before), math.exp(after))
+
+
+def differences(one: Tensor, two: Tensor, wanted: Tensor) -> Tensor:
+    """Return sums over rows [R, vocab] of log probabilities: divergence, equal tops, surprise.
+
+    `wanted` [R] are the ids that came; the last two sums are their surprise under either.
+    """
     kl = (one.exp() * (one - two)).sum()
     same = (one.argmax(-1) == two.argmax(-1)).sum()
     said = [-table.gather(1, wanted[:, None]).sum() for table in (one, two)]

@@ -104,7 +104,7 @@ class Op(ctypes.Structure):
 class Expert(ctypes.Structure):
     """A weight of one expert."""
 
-    _fields_ = [*((name, c_void_p) for name in _POINTERS), ("a", c_float), ("unused", c_int32)]
+    _fields_ = [*((name, c_void_p) for name in _POINTERS), ("a", c_float)]
 
 
 class Step(ctypes.Structure):

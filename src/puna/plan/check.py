@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from puna.engine import value_bytes
+from puna.engine import cache_dtype, value_bytes
 from puna.errors import FitError
 from puna.formats import Packing, repacked_bits
 from puna.loading import Known
@@ -18,7 +18,7 @@ from puna.model import is_fast
 from puna.plan.allocator import map_blocks
 from puna.plan.bound import Kept, Step, due_of, largest_step, step_bound
 from puna.plan.calibrated import kernel_bytes, runtime_bytes
-from puna.plan.costs import cache_bytes, cache_dtype, weight_bytes
+from puna.plan.costs import cache_bytes, weight_bytes
 from puna.plan.estimate import DTYPES
 from puna.plan.make import make_plan
 from puna.plan.memory import available_memory
@@ -119,8 +119,7 @@ def cache_limit(
     longest = min(context or spec.context, spec.context)
     if context is not None and batch is not None:
         return batch * longest
-    stored = cache_dtype(Serve(1, cache=cache), dtype)
-    each = kv_bytes_per_token(spec, **value_bytes(stored))
+    each = kv_bytes_per_token(spec, **value_bytes(cache_dtype(cache, dtype)))
     most = max(longest * (batch or 1), _CACHE_BYTES // each)
     room = memory_of(device) if free is None else free
     packs = None

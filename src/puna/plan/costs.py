@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from puna.engine import PAGE, value_bytes
+from puna.engine import PAGE, cache_dtype, value_bytes
 from puna.plan.bound import largest_step
 from puna.plan.calibrated import kernel_bytes, loading_bytes, runtime_bytes
 from puna.plan.compiled import compiled_bytes, runs_compiled
@@ -62,15 +62,10 @@ def table_bytes(spec: ModelSpec, dtype: torch.dtype, packs: Packs | None) -> int
     return size if packs is None else size - saved_by_ends(spec, dtype, packs)[0]
 
 
-def cache_dtype(use: Serve, dtype: torch.dtype) -> torch.dtype:
-    """Return what keys and values are kept in, of a model in `dtype`."""
-    return torch.int8 if use.cache == "int8" else dtype
-
-
 def cache_bytes(spec: ModelSpec, use: Serve, dtype: torch.dtype) -> int:
     """Return what the pages of a use take."""
     tokens = (use.batch * -(-use.context // PAGE) + 1) * PAGE
-    return tokens * kv_bytes_per_token(spec, **value_bytes(cache_dtype(use, dtype)))
+    return tokens * kv_bytes_per_token(spec, **value_bytes(cache_dtype(use.cache, dtype)))
 
 
 def _serve(

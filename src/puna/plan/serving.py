@@ -19,6 +19,7 @@ from puna.engine import (
     Pages,
     View,
     arrange,
+    cache_dtype,
     columns,
     groups_of,
     windows_of,
@@ -97,7 +98,7 @@ def _pool(spec: ModelSpec, use: Serve, model: Decoder) -> _Stores:
     slots = (use.batch * _pages(use) + 1) * PAGE
     mixers = [layer.mixer for layer in spec.layers]
 
-    kept = torch.int8 if use.cache == "int8" else model.dtype
+    kept = cache_dtype(use.cache, model.dtype)
 
     def store(heads: int, width: int) -> Tensor:
         return torch.empty(slots, heads, columns(width, kept), dtype=kept, device=model.device)

@@ -68,7 +68,6 @@ struct Expert {
   const void* p2;
   const void* p3;
   float a;
-  int32_t unused;
 };
 
 struct Step {
